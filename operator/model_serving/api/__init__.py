@@ -1,0 +1,1 @@
+"""The resource: pydantic models that are the single source of the CRD, of validation and of the status words."""

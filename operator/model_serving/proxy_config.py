@@ -1,0 +1,124 @@
+"""The contract between control plane and data plane: plain values, no Kubernetes.
+
+`lifecycle/proxy_config.py` builds them, a platform writes them as JSON files, `proxy/` reads and compiles them.
+
+Files of a proxy (below one root, see `Layout`):
+
+    config/config.json        `ProxyConfig`: immutable, one per revision
+    policy/policy.json        `Policy`: mutable, applied live
+    secrets/SECRET/KEY        credentials, re-read when they change; absent until the Secret exists
+    api-keys/SHA256           one `ApiKey` per file, named by the hexadecimal SHA-256 of the key
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+
+class CredentialFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a credential lies: `secrets/SECRET/KEY`."""
+
+    secret: str
+    key: str
+
+
+class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One upstream that a call may go to: a served entity with its provider's settings.
+
+    `settings` are the provider block's plain fields by Databricks' snake_case names (`openai_api_base`),
+    `credentials` its secrets by the same names (`openai_api_key`, `token`, `value`).
+    """
+
+    entity: str
+    provider: str
+    task: str
+    model: str
+    weight: int = 100
+    settings: dict[str, str] = {}
+    credentials: dict[str, CredentialFile] = {}
+
+
+class ProxyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What one revision of an endpoint serves. `revision` is the hash that names it on the platform."""
+
+    endpoint: str
+    config_version: int
+    revision: str
+    targets: list[Target]
+    request_timeout_seconds: float = 297.0
+    max_body_bytes: int = 4 * 1024 * 1024
+
+
+class Limit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """At most `calls` in any 60 seconds, per `key`: `endpoint` or `user`. 0 blocks. Already this replica's share."""
+
+    key: str
+    calls: int
+
+
+class Grant(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One principal's level: `kind` is user or group; ServiceAccounts are users `system:serviceaccount:NS:NAME`."""
+
+    kind: str
+    name: str
+    level: str
+
+
+class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What is neither config nor revision and takes effect live. `version` is a digest of the rest."""
+
+    version: str
+    limits: list[Limit] = []
+    grants: list[Grant] = []
+    upstream_leave: str = "public"
+    """Which hosts may be called: `public` (https only), `private` (the admin's leave), `local` (loopback too)."""
+
+
+class ApiKey(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Who a key belongs to. The file's name is the key's hexadecimal SHA-256; the key itself is nowhere."""
+
+    principal: str
+    groups: list[str] = []
+
+
+class Layout:
+    """The files of a proxy below one root folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.config = root / "config" / "config.json"
+        self.policy = root / "policy" / "policy.json"
+        self.secrets = root / "secrets"
+        self.api_keys = root / "api-keys"
+
+    def credential(self, file: CredentialFile) -> Path:
+        """The path of one credential."""
+        return self.secrets / file.secret / file.key
+
+
+class CredentialReport(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How one credential stands; never its value or a digest of it. `problem` is empty when it is loaded."""
+
+    secret: str
+    key: str
+    loaded_at: str = ""
+    problem: str = ""
+
+
+class ProxyStatus(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What `GET /status` on the admin port answers; read by platforms as evidence and for causes."""
+
+    endpoint: str
+    revision: str
+    config_version: int
+    ready: bool
+    draining: bool = False
+    policy_version: str = ""
+    credentials: list[CredentialReport] = []
+    problems: list[str] = []
+    in_flight: int = 0
+
+
+CREDENTIAL_MISSING = "missing"
+"""`CredentialReport.problem` of a Secret or key that is not there (other texts: unreadable, empty)."""
