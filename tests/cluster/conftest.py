@@ -1,0 +1,69 @@
+"""Clusters for the tests of this folder: started when the first test asks, once per run, ended whatever happens.
+
+``MODEL_SERVING_TEST_KUBECONFIG`` names a kubeconfig of any other cluster (kind, for example); all tests then use that
+one, and those that look inside a cluster (audit log, loading images) say that they cannot.
+"""
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.harness import Cluster
+from tests.cluster.harness.cluster import Shape
+
+KUBECONFIG = "MODEL_SERVING_TEST_KUBECONFIG"
+# Users that tests may play: none has any right until a test grants it.
+USERS = {"alice": ["ml-team"], "bob": ["ml-team"], "mallory": []}
+
+
+@pytest.fixture(scope="session")
+def control_plane(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """API server, etcd, controller manager, scheduler and two simulated nodes."""
+    with _running(request, "control-plane") as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def node_cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """A cluster with one real node."""
+    with _running(request, "node") as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def namespace(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A fresh namespace, in the cluster that the test uses; deleted afterwards without waiting."""
+    used = [name for name in ("control_plane", "node_cluster") if name in request.fixturenames]
+    if len(used) != 1:
+        raise pytest.UsageError("a test that asks for a namespace asks for exactly one of control_plane, node_cluster")
+    cluster: Cluster = request.getfixturevalue(used[0])
+    name = f"test-{uuid.uuid4().hex[:8]}"
+    cluster.create_namespace(name)
+    yield name
+    cluster.kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found", check=False)
+
+
+@contextmanager
+def _running(request: pytest.FixtureRequest, shape: Shape) -> Iterator[Cluster]:
+    given = os.environ.get(KUBECONFIG)
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled() if capture else _nothing():
+        print(flush=True)
+        cluster = Cluster.attach(Path(given)) if given else _start(shape)
+    try:
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+def _start(shape: Shape) -> Cluster:
+    return Cluster.start(shape, users=USERS, simulated_nodes=2 if shape == "control-plane" else 0)
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield

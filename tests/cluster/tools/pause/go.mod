@@ -1,0 +1,3 @@
+module model-serving.test/cluster/pause
+
+go 1.24.0
