@@ -15,6 +15,7 @@ from tests.cluster.harness.image import Image, pause_image
 from tests.cluster.harness.machine import Machine
 from tests.cluster.harness.packages import PROOF, ensure_packages
 from tests.cluster.harness.progress import step
+from tests.cluster.harness.simulation import simulated_node
 from tests.cluster.harness.slot import Slot, clean_leftovers, take_slot
 from tests.cluster.harness.waiting import wait_for
 
@@ -22,7 +23,7 @@ Shape = Literal["control-plane", "node"]
 Json = dict[str, Any]
 T = TypeVar("T")
 
-START_SECONDS = 180
+START_SECONDS = 40
 KUBECTL_SECONDS = 180
 
 
@@ -281,7 +282,7 @@ class Cluster:
             self.load_image(pause_image(programs.folder()))
         nodes = [f"simulated-{number}" for number in range(simulated_nodes)]
         if nodes:
-            self.apply("\n---\n".join(json.dumps(_simulated_node(name)) for name in nodes))
+            self.apply("\n---\n".join(json.dumps(simulated_node(name)) for name in nodes))
         account = ("get", "serviceaccount", "default", "-n", "default")
         wait_for(lambda: self.kubectl(*account, check=False).returncode == 0, START_SECONDS, "controller manager")
         for name in [components.NODE_NAME] if shape == "node" else nodes:
@@ -340,17 +341,3 @@ def _prepare(slot: Slot, tokens: Mapping[str, str], token_lines: str, audit_poli
 
 def _url(slot: Slot) -> str:
     return f"https://{slot.node}:{components.API_PORT}"
-
-
-def _simulated_node(name: str) -> Json:
-    room = {"cpu": "1000", "memory": "1Ti", "pods": "2000"}
-    return {
-        "apiVersion": "v1",
-        "kind": "Node",
-        "metadata": {
-            "name": name,
-            "labels": {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "type": "kwok"},
-            "annotations": {"node.alpha.kubernetes.io/ttl": "0"},
-        },
-        "status": {"capacity": room, "allocatable": room},
-    }

@@ -10,6 +10,7 @@ from typing import Any
 
 from tests.cluster.harness.credentials import Access
 from tests.cluster.harness.machine import Process
+from tests.cluster.harness.simulation import STAGES
 from tests.cluster.harness.slot import Slot
 
 HOME = "/run/machine"
@@ -64,6 +65,7 @@ def write_settings(folder: Path, slot: Slot, access: Access, audit_policy: str) 
     (folder / "cni").mkdir()
     (folder / "cni" / "10-bridge.conflist").write_text(json.dumps(_network_settings(slot)))
     (folder / "Corefile").write_text(_corefile(slot))
+    (folder / "kwok.yaml").write_text(STAGES)
     (folder / "resolv.conf").write_text("")
 
 
@@ -158,6 +160,7 @@ def _scheduler(slot: Slot) -> Process:
 def _kwok(slot: Slot) -> Process:
     flags = {
         "kubeconfig": _kubeconfig("kwok"),
+        "config": f"{HOME}/kwok.yaml",
         "manage-all-nodes": "true",
         "cidr": slot.pods,
         "node-ip": slot.node,
