@@ -1,17 +1,31 @@
-"""What every model of the resource is made of: the base class, rules that hold in Python and in the API server alike,
-and the shared field types. Imported by the other modules of this package only.
+"""What every model of the resource is made of: the base class, and rules that hold in Python and the API server alike.
 
-A rule is written once, next to the class that it constrains: its CEL text goes into the generated CRD
-(`api/crd.py`), its Python twin runs when pydantic builds the object. One folder of cases runs against both.
+Imported by the other modules of this package only. A rule is written once, next to the class or the field that it
+constrains: its CEL text goes into the generated CRD (`api/crd.py`), its Python twin runs when pydantic builds the
+object. One folder of cases runs against both.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+RULES_BROKEN = "rules_broken"
+"""Type of the pydantic error that broken rules of one object make; its context holds (field, message) pairs."""
 
 
 def camel(name: str) -> str:
@@ -24,9 +38,9 @@ def camel(name: str) -> str:
 class Rule:
     """A constraint over one object.
 
-    `cel` sees the object as `self`; `holds` gets the built model. `message` states the field and the remedy;
+    `cel` sees the object as `self`; `holds` gets the built model. `message` states what is wrong and the remedy;
     `message_cel` replaces it in the CRD where the text needs a value of the object, `describe` is then its twin.
-    `field` is the path of the culprit below the object, as in `fieldPath` of a CRD rule.
+    `field` is the path of the culprit below the object, `reason` a word of the CRD's `reason` field.
     """
 
     cel: str
@@ -35,20 +49,37 @@ class Rule:
     field: str = ""
     message_cel: str = ""
     describe: Callable[[Any], str] | None = None
+    reason: str = "FieldValueInvalid"
 
     def complaint(self, model: Any) -> str:
         """The text that a user gets when the rule does not hold for `model`."""
         return self.describe(model) if self.describe else self.message
 
+    def validation(self) -> dict[str, Any]:
+        """The rule as an item of `x-kubernetes-validations`."""
+        validation = {"rule": self.cel, "message": self.message, "reason": self.reason}
+        if self.message_cel:
+            validation["messageExpression"] = self.message_cel
+        if self.field:
+            validation["fieldPath"] = self.field
+        return validation
+
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """A constraint over an update: `cel` sees `self` and `oldSelf`, `holds` gets (old, new)."""
+    """A constraint over an update: `cel` sees `self` and `oldSelf`, `holds` gets (new, old)."""
 
     cel: str
     holds: Callable[[Any, Any], bool]
     message: str
     field: str = ""
+
+    def validation(self) -> dict[str, Any]:
+        """The transition as an item of `x-kubernetes-validations`."""
+        validation = {"rule": self.cel, "message": self.message, "reason": "FieldValueForbidden"}
+        if self.field:
+            validation["fieldPath"] = self.field
+        return validation
 
 
 class Model(BaseModel):
@@ -61,25 +92,69 @@ class Model(BaseModel):
 
     @model_validator(mode="after")
     def _check_rules(self) -> Self:
-        for rule in self.rules:
-            if not rule.holds(self):
-                where = f"{rule.field.lstrip('.')}: " if rule.field else ""
-                raise ValueError(where + rule.complaint(self))
+        broken = [(rule.field, rule.complaint(self)) for rule in self.rules if not rule.holds(self)]
+        if broken:
+            raise rules_broken(broken)
         return self
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler, /) -> JsonSchemaValue:
+        """Adds the rules and transitions to the JSON schema, where `api/crd.py` finds them."""
+        described = handler.resolve_ref_schema(handler(schema))
+        validations = [rule.validation() for rule in cls.rules] + [rule.validation() for rule in cls.transitions]
+        if validations:
+            described["x-kubernetes-validations"] = validations
+        return described
 
     def manifest(self) -> dict[str, Any]:
         """The object as it stands in YAML: camelCase, only what was set by the user or has a value."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
-def at_most_one(*fields: str) -> str:
-    """CEL that holds if at most one of the optional `fields` is set."""
-    return f"[{', '.join(f'has(self.{f})' for f in fields)}].filter(x, x).size() <= 1"
-
-
 def count_set(model: Model, *fields: str) -> int:
     """How many of the snake_case `fields` of `model` are set."""
     return sum(getattr(model, field) is not None for field in fields)
+
+
+@dataclass(frozen=True, slots=True)
+class ValueRule:
+    """Annotation: a rule on one value, not on an object."""
+
+    rule: Rule
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        described = handler(schema)
+        described.setdefault("x-kubernetes-validations", []).append(self.rule.validation())
+        return described
+
+    def _check(self, value: Any) -> Any:
+        if not self.rule.holds(value):
+            raise rules_broken([("", self.rule.complaint(value))])
+        return value
+
+
+def value_rule(cel: str, holds: Callable[[Any], bool], message: str) -> ValueRule:
+    """Annotation of a rule on one value: `cel` sees it as `self`."""
+    return ValueRule(Rule(cel=cel, holds=holds, message=message))
+
+
+def matching(pattern: str, message: str) -> ValueRule:
+    """Annotation of a string that `pattern` must match as a whole.
+
+    Unlike `pattern` of a schema this has a message that a person understands. The pattern is RE2 (the API server's
+    dialect, without quotes in it) and reads the same in Python.
+    """
+    compiled = re.compile(pattern)
+    return value_rule(f"self.matches(r'^({pattern})$')", lambda value: compiled.fullmatch(value) is not None, message)
+
+
+def rules_broken(broken: list[tuple[str, str]]) -> PydanticCustomError:
+    """The error that carries (field, message) pairs of broken rules through pydantic."""
+    text = "; ".join(f"{field.lstrip('.')}: {message}" if field else message for field, message in broken)
+    return PydanticCustomError(RULES_BROKEN, "{text}", {"text": text, "broken": broken})
 
 
 def _unique(*keys: str) -> Callable[[list[Any]], list[Any]]:
@@ -88,7 +163,8 @@ def _unique(*keys: str) -> Callable[[list[Any]], list[Any]]:
         for item in items:
             key = tuple(getattr(item, k) for k in keys)
             if key in seen:
-                raise ValueError(f"Duplicate value: {', '.join(map(str, key))} stands in the list twice")
+                named = ", ".join(f"{camel(k)} {value!s}" for k, value in zip(keys, key, strict=True))
+                raise rules_broken([("", f"Duplicate value: {named} stands in the list twice, remove one")])
             seen.add(key)
         return items
 
@@ -106,22 +182,12 @@ def atomic_list(*, most: int) -> Any:
     return Field(max_length=most, json_schema_extra={"x-kubernetes-list-type": "atomic"})
 
 
-Text = Annotated[str, Field(max_length=1024)]
-Word = Annotated[str, Field(min_length=1, max_length=255)]
-EntityName = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?$")]
-ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$")]
-SecretKey = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")]
-Scope = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[-._@A-Za-z0-9]+$")]
-HeaderName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9-]+$")]
-
-
-class SecretRef(Model):
-    """One key of a Secret in the endpoint's namespace."""
-
-    name: ObjectName = Field(description="Name of the Secret, in the endpoint's own namespace.")
-    key: SecretKey = Field(description="Key inside the Secret.")
-    scope: Scope | None = Field(default=None, description="The Databricks spelling of the scope, echoed by REST.")
-
-
-class WorkloadIdentity(Model):
-    """Credentials of the pod's own cloud identity; it has no settings of its own."""
+def atomic_map(*, most: int, key: str, message: str) -> tuple[Any, ...]:
+    """Annotations of a string map with one owner as a whole, whose keys match the RE2 pattern `key`."""
+    compiled = re.compile(key)
+    keys = value_rule(
+        f"self.all(k, k.matches(r'^({key})$'))",
+        lambda value: all(compiled.fullmatch(k) for k in value),
+        message,
+    )
+    return Field(max_length=most, json_schema_extra={"x-kubernetes-map-type": "atomic"}), keys

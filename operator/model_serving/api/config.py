@@ -6,28 +6,22 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from model_serving.api.base import EntityName, Model, Rule, SecretRef, Transition, Word, list_map
+from model_serving.api.base import Model, Rule, Transition, camel, count_set, list_map, matching
 from model_serving.api.external_model import ExternalModel
 from model_serving.api.foundation_model import SETTINGS, WorkloadSize, WorkloadType
+from model_serving.api.types import EntityName, SecretRef, Word
 
-_FOUNDATION_SETTINGS = (
-    "entityVersion",
-    "workloadSize",
-    "workloadType",
-    "scaleToZeroEnabled",
-    "minProvisionedConcurrency",
-    "maxProvisionedConcurrency",
-    "minProvisionedThroughput",
-    "maxProvisionedThroughput",
-    "provisionedModelUnits",
-    "burstScalingEnabled",
-)
+_FOUNDATION_SETTINGS = (*SETTINGS, "environment_vars")
 
 
 class EnvironmentVariable(Model):
     """One variable of a foundation model's server: a value or a key of a Secret."""
 
-    name: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+    name: Annotated[
+        str,
+        Field(min_length=1, max_length=128),
+        matching(r"[A-Za-z_][A-Za-z0-9_]*", "use only letters, digits and _, a digit not first"),
+    ] = Field(description="Name of the variable.")
     value: Annotated[str, Field(max_length=1024)] | None = Field(default=None, description="A plain value.")
     secret_ref: SecretRef | None = Field(default=None, description="A key of a Secret.")
 
@@ -37,6 +31,16 @@ class EnvironmentVariable(Model):
             holds=lambda m: (m.value is None) != (m.secret_ref is None),
             message="set exactly one of value and secretRef",
         ),
+    )
+
+
+def _ordered(least: str, most: str) -> Rule:
+    low, high = camel(least), camel(most)
+    return Rule(
+        cel=f"!has(self.{low}) || !has(self.{high}) || self.{low} <= self.{high}",
+        holds=lambda m: count_set(m, least, most) < 2 or getattr(m, least) <= getattr(m, most),
+        message=f"{low} must not exceed {high}",
+        field=f".{low}",
     )
 
 
@@ -66,6 +70,7 @@ class ServedEntity(Model):
         default=None, description="Throughput in model units."
     )
     burst_scaling_enabled: bool | None = Field(default=None, description="Whether bursts may exceed the throughput.")
+    instance_profile_arn: Word | None = Field(default=None, description="Refused: it has no meaning in Kubernetes.")
     environment_vars: Annotated[list[EnvironmentVariable], *list_map("name", most=30)] | None = Field(
         default=None, description="Variables of a foundation model's server."
     )
@@ -78,13 +83,31 @@ class ServedEntity(Model):
         ),
         Rule(
             cel="!has(self.externalModel) || !("
-            + " || ".join(f"has(self.{name})" for name in (*_FOUNDATION_SETTINGS, "environmentVars"))
+            + " || ".join(f"has(self.{camel(name)})" for name in _FOUNDATION_SETTINGS)
             + ")",
-            holds=lambda m: (
-                m.external_model is None or all(getattr(m, name) is None for name in (*SETTINGS, "environment_vars"))
-            ),
+            holds=lambda m: m.external_model is None or all(getattr(m, name) is None for name in _FOUNDATION_SETTINGS),
             message="an external model takes no entityVersion, workload, concurrency, throughput or environment "
             "settings: remove them",
+        ),
+        Rule(
+            cel="!has(self.workloadSize) || !(has(self.minProvisionedConcurrency) || "
+            "has(self.maxProvisionedConcurrency))",
+            holds=lambda m: (
+                m.workload_size is None
+                or not count_set(m, "min_provisioned_concurrency", "max_provisioned_concurrency")
+            ),
+            message="workloadSize is a range of concurrency itself: set either it or minProvisionedConcurrency and "
+            "maxProvisionedConcurrency",
+            field=".workloadSize",
+        ),
+        _ordered("min_provisioned_concurrency", "max_provisioned_concurrency"),
+        _ordered("min_provisioned_throughput", "max_provisioned_throughput"),
+        Rule(
+            cel="!has(self.instanceProfileArn)",
+            holds=lambda m: m.instance_profile_arn is None,
+            message="instanceProfileArn has no meaning in Kubernetes: remove it",
+            field=".instanceProfileArn",
+            reason="FieldValueForbidden",
         ),
     )
 

@@ -6,11 +6,12 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from model_serving.api.base import Model, Rule, SecretRef, Transition, Word, camel
+from model_serving.api.base import Model, Transition, camel, value_rule
 from model_serving.api.config import EndpointConfig, ServedEntity
 from model_serving.api.policy import Access, AiGateway, Description, EmailNotifications, RateLimits, Tags
 from model_serving.api.proxy import ProxySettings
 from model_serving.api.status import EndpointStatus
+from model_serving.api.types import EntityName, SecretRef, Word
 
 GROUP = "model-serving.dev"
 VERSION = "v1alpha1"
@@ -18,7 +19,20 @@ API_VERSION = f"{GROUP}/{VERSION}"
 KIND = "ServingEndpoint"
 PLURAL = "servingendpoints"
 
-EndpointName = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?$")]
+RESERVED_PREFIX = "databricks-"
+"""Names of endpoints that Databricks itself provides begin so."""
+
+EndpointName = Annotated[
+    EntityName,
+    value_rule(
+        f"!self.startsWith('{RESERVED_PREFIX}')",
+        lambda name: not name.startswith(RESERVED_PREFIX),
+        f"names that start with {RESERVED_PREFIX} are reserved: choose another",
+    ),
+]
+Off = Annotated[
+    bool, value_rule("!self", lambda value: not value, "this has no meaning here: remove it or set it to false")
+]
 
 
 class EndpointSpec(Model):
@@ -36,22 +50,8 @@ class EndpointSpec(Model):
     description: Description | None = Field(default=None, description="Stored and echoed.")
     email_notifications: EmailNotifications | None = Field(default=None, description="Stored and echoed.")
     budget_policy_id: Word | None = Field(default=None, description="Stored and echoed.")
-    route_optimized: bool | None = Field(default=None, description="Must be false or unset.")
+    route_optimized: Off | None = Field(default=None, description="Must be false or unset.")
 
-    rules: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            cel="!has(self.routeOptimized) || !self.routeOptimized",
-            holds=lambda m: not m.route_optimized,
-            message="routeOptimized has no meaning here: remove it or set it to false",
-            field=".routeOptimized",
-        ),
-        Rule(
-            cel="!has(self.endpointName) || !self.endpointName.startsWith('databricks-')",
-            holds=lambda m: not (m.endpoint_name or "").startswith("databricks-"),
-            message="endpointName must not start with databricks-: the prefix is reserved",
-            field=".endpointName",
-        ),
-    )
     transitions: ClassVar[tuple[Transition, ...]] = (
         Transition(
             cel="has(self.endpointName) == has(oldSelf.endpointName) && "
@@ -80,7 +80,9 @@ class ObjectMeta(BaseModel):
 
 
 class ServingEndpoint(BaseModel):
-    """One endpoint. Unknown fields of the spec are refused, those of metadata and status ignored."""
+    """A generative-AI serving endpoint: models at vendors or in the cluster behind one name, with Databricks' API."""
+
+    # Unknown fields of the spec are refused; those of metadata and status, which others write, are ignored.
 
     model_config = ConfigDict(alias_generator=camel, populate_by_name=True, extra="forbid", frozen=True)
 

@@ -11,7 +11,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from model_serving.api.base import HeaderName, Model, Rule, SecretRef, Word, WorkloadIdentity, camel, count_set
+from model_serving.api.base import Model, Rule, camel, count_set, matching
+from model_serving.api.types import HeaderName, Region, SecretRef, Segment, Url, Word, WorkloadIdentity
 
 
 class Provider(StrEnum):
@@ -44,12 +45,6 @@ class OpenaiApiType(StrEnum):
     AZUREAD = "azuread"
 
 
-Url = Annotated[
-    str,
-    Field(min_length=8, max_length=1024, pattern=r"^https?://[^\s/?#@\\]+(/[^\s?#@\\]*)?$"),
-]
-
-
 class OpenaiConfig(Model):
     """OpenAI, Azure OpenAI, or a server that speaks OpenAI's API (`openaiApiBase`)."""
 
@@ -60,11 +55,11 @@ class OpenaiConfig(Model):
     openai_api_base: Url | None = Field(
         default=None, description="Base URL, up to and including /v1. Default https://api.openai.com/v1."
     )
-    openai_api_version: Word | None = Field(default=None, description="Azure only: the API version.")
-    openai_deployment_name: Word | None = Field(default=None, description="Azure only: the deployment.")
-    openai_organization: Word | None = Field(default=None, description="Sent as OpenAI-Organization.")
-    microsoft_entra_tenant_id: Word | None = Field(default=None, description="azuread only: the tenant.")
-    microsoft_entra_client_id: Word | None = Field(default=None, description="azuread only: the client.")
+    openai_api_version: Segment | None = Field(default=None, description="Azure only: the API version.")
+    openai_deployment_name: Segment | None = Field(default=None, description="Azure only: the deployment.")
+    openai_organization: Segment | None = Field(default=None, description="Sent as OpenAI-Organization.")
+    microsoft_entra_tenant_id: Segment | None = Field(default=None, description="azuread only: the tenant.")
+    microsoft_entra_client_id: Segment | None = Field(default=None, description="azuread only: the client.")
     microsoft_entra_client_secret_ref: SecretRef | None = Field(
         default=None, description="azuread only: the client secret."
     )
@@ -74,6 +69,7 @@ class OpenaiConfig(Model):
             cel="self.openaiApiType == 'azuread' || has(self.openaiApiKeySecretRef)",
             holds=lambda m: m.openai_api_type == "azuread" or m.openai_api_key_secret_ref is not None,
             message="openaiApiKeySecretRef is required: name the Secret and the key that hold the OpenAI API key",
+            reason="FieldValueRequired",
         ),
         Rule(
             cel="self.openaiApiType != 'azuread' || (has(self.microsoftEntraTenantId) && "
@@ -97,6 +93,14 @@ class OpenaiConfig(Model):
             ),
             message="openaiApiType azure and azuread need openaiApiBase, openaiApiVersion and "
             "openaiDeploymentName: set all three",
+        ),
+        Rule(
+            cel="self.openaiApiType != 'openai' || !(has(self.openaiApiVersion) || has(self.openaiDeploymentName))",
+            holds=lambda m: (
+                m.openai_api_type != "openai" or not count_set(m, "openai_api_version", "openai_deployment_name")
+            ),
+            message="openaiApiVersion and openaiDeploymentName belong to openaiApiType azure and azuread: "
+            "set the type or remove them",
         ),
         Rule(
             cel="self.openaiApiType == 'azuread' || !(has(self.microsoftEntraTenantId) || "
@@ -147,10 +151,12 @@ class PalmConfig(Model):
 class AmazonBedrockConfig(Model):
     """Amazon Bedrock with access keys or the pod's own identity."""
 
-    aws_region: Word = Field(description="Region, for example eu-central-1.")
-    bedrock_provider: Annotated[str, Field(max_length=16, pattern=r"^(?i:anthropic|cohere|ai21labs|amazon)$")] = Field(
-        description="anthropic, cohere, ai21labs or amazon, in any letter case."
-    )
+    aws_region: Region = Field(description="Region, for example eu-central-1.")
+    bedrock_provider: Annotated[
+        str,
+        Field(max_length=16),
+        matching("(?i:anthropic|cohere|ai21labs|amazon)", "must be anthropic, cohere, ai21labs or amazon"),
+    ] = Field(description="anthropic, cohere, ai21labs or amazon, in any letter case.")
     aws_access_key_id_secret_ref: SecretRef | None = Field(default=None, description="The access key id.")
     aws_secret_access_key_secret_ref: SecretRef | None = Field(default=None, description="The secret access key.")
     workload_identity: WorkloadIdentity | None = Field(
@@ -190,8 +196,8 @@ class AmazonBedrockConfig(Model):
 class GoogleCloudVertexAiConfig(Model):
     """Google Vertex AI with a service account's key or the pod's own identity."""
 
-    project_id: Word = Field(description="Google Cloud project.")
-    region: Word = Field(description="Region, for example europe-west4, or global.")
+    project_id: Segment = Field(description="Google Cloud project.")
+    region: Region = Field(description="Region, for example europe-west4, or global.")
     private_key_secret_ref: SecretRef | None = Field(default=None, description="The service account's JSON key.")
     workload_identity: WorkloadIdentity | None = Field(
         default=None, description="Use the pod's own Google identity (our extension)."
@@ -260,7 +266,14 @@ BLOCKS: dict[Provider, str] = {
 }
 
 
+TASKS: dict[Provider, tuple[Task, ...]] = {
+    Provider.ANTHROPIC: (Task.COMPLETIONS, Task.CHAT),
+    Provider.AI21LABS: (Task.COMPLETIONS,),
+}
+"""Providers that do not offer every task (Databricks' table of providers and tasks)."""
+
 _HAS_BLOCK = ", ".join(f"'{provider}': has(self.{camel(block)})" for provider, block in BLOCKS.items())
+_TASKS_CEL = "{" + ", ".join(f"'{p}': {[t.value for t in tasks]}" for p, tasks in TASKS.items()) + "}"
 _BLOCK_NAMES = ", ".join(camel(block) for block in BLOCKS.values())
 
 
@@ -297,10 +310,22 @@ class ExternalModel(Model):
         Rule(
             cel=f"{{{_HAS_BLOCK}}}[self.provider]",
             holds=lambda m: getattr(m, BLOCKS[m.provider]) is not None,
-            message="provider needs its own configuration block",
-            message_cel="'provider ' + self.provider + ' needs its own configuration block'",
-            describe=lambda m: f"provider {m.provider} needs its own configuration block",
+            message="provider needs the configuration block of the same name",
+            message_cel="'provider ' + self.provider + ' needs its own configuration block, not another one'",
+            describe=lambda m: f"provider {m.provider} needs its own configuration block, not another one",
             field=".provider",
+            reason="FieldValueRequired",
+        ),
+        Rule(
+            cel=f"!(self.provider in {_TASKS_CEL}) || self.task in {_TASKS_CEL}[self.provider]",
+            holds=lambda m: m.task in TASKS.get(m.provider, tuple(Task)),
+            message="provider does not offer this task",
+            message_cel="'provider ' + self.provider + ' does not offer the task ' + self.task + ': "
+            "choose another task or provider'",
+            describe=lambda m: (
+                f"provider {m.provider} does not offer the task {m.task}: choose another task or provider"
+            ),
+            field=".task",
         ),
     )
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from model_serving.api.base import Model, Rule, Text, Word, atomic_list, list_map
+from model_serving.api.base import Model, Rule, atomic_list, list_map, matching
+from model_serving.api.types import Text, Word
 
 
 class LimitKey(StrEnum):
@@ -61,8 +63,8 @@ RateLimits = Annotated[list[RateLimit], atomic_list(most=20)]
 class Tag(Model):
     """A label for people; stored and echoed."""
 
-    key: Annotated[str, Field(min_length=1, max_length=127)]
-    value: Annotated[str, Field(max_length=255)] = ""
+    key: Annotated[str, Field(min_length=1, max_length=127)] = Field(description="Key, unique among the tags.")
+    value: Annotated[str, Field(max_length=255)] = Field(default="", description="Value, may be empty.")
 
 
 class PermissionLevel(StrEnum):
@@ -82,16 +84,19 @@ class PrincipalKind(StrEnum):
 
 
 FORBIDDEN_PRINCIPALS = ("system:anonymous", "system:unauthenticated")
+_ACCOUNT = "[a-z0-9]([-.a-z0-9]*[a-z0-9])?"
 
 
 class AccessEntry(Model):
     """One principal and what it may do with this endpoint."""
 
     kind: PrincipalKind = Field(description="User, Group or ServiceAccount.")
-    name: Annotated[str, Field(min_length=1, max_length=255)] = Field(description="Name of the principal.")
-    namespace: Annotated[str, Field(max_length=63, pattern=r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$")] = Field(
-        default="", description="Of a ServiceAccount only; empty: the endpoint's own namespace."
-    )
+    name: Word = Field(description="Name of the principal; a ServiceAccount's without its namespace.")
+    namespace: Annotated[
+        str,
+        Field(max_length=63),
+        matching(r"([a-z0-9]([-a-z0-9]*[a-z0-9])?)?", "use only lower-case letters, digits and -, as in a namespace"),
+    ] = Field(default="", description="Of a ServiceAccount only; empty: the endpoint's own namespace.")
     permission_level: PermissionLevel = Field(description="CAN_VIEW, CAN_QUERY or CAN_MANAGE.")
 
     rules: ClassVar[tuple[Rule, ...]] = (
@@ -102,24 +107,18 @@ class AccessEntry(Model):
             field=".namespace",
         ),
         Rule(
-            cel="!(self.name in ['system:anonymous', 'system:unauthenticated'])",
+            cel=f"!(self.name in {list(FORBIDDEN_PRINCIPALS)})",
             holds=lambda m: m.name not in FORBIDDEN_PRINCIPALS,
             message="anonymous callers cannot be given access: name a user, a group or a ServiceAccount",
             field=".name",
         ),
         Rule(
-            cel="self.kind != 'ServiceAccount' || self.name.matches('^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$')",
-            holds=lambda m: m.kind is not PrincipalKind.SERVICE_ACCOUNT or _object_name(m.name),
+            cel=f"self.kind != 'ServiceAccount' || self.name.matches('^{_ACCOUNT}$')",
+            holds=lambda m: m.kind is not PrincipalKind.SERVICE_ACCOUNT or bool(re.fullmatch(_ACCOUNT, m.name)),
             message="a ServiceAccount is named without its namespace: put the namespace into the field of that name",
             field=".name",
         ),
     )
-
-
-def _object_name(name: str) -> bool:
-    inner = name.replace("-", "a").replace(".", "a")
-    edges = name[0] not in "-." and name[-1] not in "-."
-    return edges and inner.isascii() and inner.isalnum() and inner == inner.lower()
 
 
 class Switch(Model):
