@@ -1,0 +1,114 @@
+"""The operator's settings, from its environment. Read once at start by `operator.py`; a bad one ends the start."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+PREFIX = "MODEL_SERVING_"
+
+
+class SettingsError(Exception):
+    """Settings that cannot be used; the text names each with the remedy, one per line."""
+
+
+def _text(value: str) -> str:
+    return value
+
+
+def _words(value: str) -> tuple[str, ...]:
+    return tuple(word for word in re.split(r"[,\s]+", value) if word)
+
+
+def _flag(value: str) -> bool:
+    if value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    raise ValueError("set it to true or false")
+
+
+def _whole(least: int, most: int) -> Callable[[str], int]:
+    def parse(value: str) -> int:
+        if value.isascii() and value.isdigit() and least <= int(value) <= most:
+            return int(value)
+        raise ValueError(f"set it to a whole number from {least} to {most}")
+
+    return parse
+
+
+def _one_of(*words: str) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if value in words:
+            return value
+        raise ValueError(f"set it to one of {', '.join(words)}")
+
+    return parse
+
+
+def _setting(parse: Callable[[str], Any], default: Any) -> Any:
+    return field(default=default, metadata={"parse": parse})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Each field is the environment variable `MODEL_SERVING_` + its name in capitals; durations are seconds."""
+
+    image: str = _setting(_text, "")
+    """The image of the proxies. Required."""
+    image_pull_policy: str = _setting(_one_of("Always", "IfNotPresent", "Never"), "IfNotPresent")
+    image_pull_secrets: tuple[str, ...] = _setting(_words, ())
+    namespaces: tuple[str, ...] = _setting(_words, ())
+    """The namespaces that are served; none named: all."""
+    operator_namespace: str = _setting(_text, "model-serving-system")
+    """Where the operator runs and keeps its Lease."""
+    identity: str = _setting(_text, "model-serving-operator")
+    """Who holds the Lease: the pod's name."""
+    cluster_domain: str = _setting(_text, "cluster.local")
+    manage_access: bool = _setting(_flag, True)
+    """Whether `spec.access` also becomes Roles on the object."""
+    network_policies: bool = _setting(_flag, True)
+    """Whether endpoints get a NetworkPolicy."""
+    drain_delay_seconds: int = _setting(_whole(0, 600), 10)
+    """How long a proxy still accepts calls after it was told to stop."""
+    max_request_seconds: int = _setting(_whole(1, 3600), 300)
+    """The longest call or stream; a stopping proxy waits so long for its last one."""
+    progress_deadline_seconds: int = _setting(_whole(5, 3600), 120)
+    secret_grace_seconds: int = _setting(_whole(0, 3600), 90)
+    min_ready_seconds: int = _setting(_whole(0, 300), 0)
+    """How long a new proxy must be ready before an old one goes; its readiness alone is evidence enough by default."""
+    run_as_user: int = _setting(_whole(0, 2**31 - 1), 65532)
+    """The user that proxies run as; 0: left out, for platforms that assign one."""
+    workers: int = _setting(_whole(1, 200), 20)
+    full_pass_seconds: int = _setting(_whole(10, 86400), 600)
+    """How often every object is compared with what it should be, though no event asked for it."""
+    stuck_after_seconds: int = _setting(_whole(30, 3600), 300)
+    """A queue whose head waits longer is stuck: liveness fails."""
+    lease_seconds: int = _setting(_whole(5, 300), 15)
+    """How long a Lease holds without being renewed."""
+    health_port: int = _setting(_whole(0, 65535), 8081)
+    log_format: str = _setting(_one_of("text", "json"), "text")
+    log_level: str = _setting(_one_of("DEBUG", "INFO", "WARNING", "ERROR"), "INFO")
+
+
+def from_environ(environ: Mapping[str, str]) -> Settings:
+    """The settings that the environment holds. Raises `SettingsError` that names every bad one."""
+    values: dict[str, Any] = {}
+    complaints: list[str] = []
+    for item in fields(Settings):
+        name = PREFIX + item.name.upper()
+        text = environ.get(name, "").strip()
+        if not text:
+            continue
+        try:
+            values[item.name] = item.metadata["parse"](text)
+        except ValueError as error:
+            complaints.append(f"{name}: {error}, not {text!r}")
+    if not values.get("image"):
+        complaints.append(f"{PREFIX}IMAGE: set it to the image of the proxies, usually the operator's own")
+    settings = Settings(**values)
+    if settings.min_ready_seconds >= settings.progress_deadline_seconds:
+        complaints.append(f"{PREFIX}MIN_READY_SECONDS: set it below {PREFIX}PROGRESS_DEADLINE_SECONDS")
+    if complaints:
+        raise SettingsError("\n".join(complaints))
+    return settings

@@ -1,0 +1,2 @@
+"""The one door to a cluster: connection, client, watches and typed errors. Knows nothing of
+endpoints."""
