@@ -1,0 +1,62 @@
+"""The one list of what the resource can say and this release does not do yet.
+
+`lifecycle/decide.py` turns the first entry into `Stalled/NotSupported`: nothing is accepted that is not done. A release
+that learns something shortens the list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from model_serving.api.config import ServedEntity
+from model_serving.api.endpoint import EndpointSpec
+from model_serving.api.external_model import OpenaiApiType, OpenaiConfig, Provider
+from model_serving.api.policy import LimitKey, RateLimit
+
+SUPPORTED_PROVIDERS = (Provider.OPENAI, Provider.CUSTOM)
+
+
+def not_supported(spec: EndpointSpec) -> list[tuple[str, str]]:
+    """Each field of `spec` that is not done yet, in YAML spelling below `spec`, with what to do instead."""
+    return [*_config(spec), *_limits(spec), *_proxy(spec)]
+
+
+def _config(spec: EndpointSpec) -> Iterator[tuple[str, str]]:
+    for index, entity in enumerate(spec.config.served_entities):
+        yield from _entity(f"config.servedEntities[{index}]", entity)
+
+
+def _entity(path: str, entity: ServedEntity) -> Iterator[tuple[str, str]]:
+    model = entity.external_model
+    if model is None:
+        yield f"{path}.entityName", "foundation models are not supported yet: use an externalModel"
+        return
+    if model.provider not in SUPPORTED_PROVIDERS:
+        names = " or ".join(SUPPORTED_PROVIDERS)
+        yield f"{path}.externalModel.provider", f"{model.provider} is not supported yet: use {names}"
+    elif isinstance(model.block, OpenaiConfig) and model.block.openai_api_type is not OpenaiApiType.OPENAI:
+        field = f"{path}.externalModel.openaiConfig.openaiApiType"
+        yield field, f"{model.block.openai_api_type} is not supported yet: use openai"
+
+
+def _limits(spec: EndpointSpec) -> Iterator[tuple[str, str]]:
+    gateway = spec.ai_gateway.rate_limits if spec.ai_gateway else None
+    for path, limits in (("rateLimits", spec.rate_limits), ("aiGateway.rateLimits", gateway)):
+        for index, limit in enumerate(limits or []):
+            yield from _limit(f"{path}[{index}]", limit)
+
+
+def _limit(path: str, limit: RateLimit) -> Iterator[tuple[str, str]]:
+    if limit.tokens is not None:
+        yield f"{path}.tokens", "limits of tokens are not supported yet: use calls"
+    if limit.key not in (LimitKey.USER, LimitKey.ENDPOINT):
+        yield f"{path}.key", f"{limit.key} is not supported yet: use user or endpoint"
+    elif limit.principal is not None:
+        yield f"{path}.principal", "limits of one principal are not supported yet: remove it to limit each user alike"
+
+
+def _proxy(spec: EndpointSpec) -> Iterator[tuple[str, str]]:
+    if spec.proxy.autoscaling is not None:
+        yield "proxy.autoscaling", "autoscaling is not supported yet: set proxy.replicas, or scale the endpoint"
+    if spec.proxy.tls is not None:
+        yield "proxy.tls", "TLS on the data port is not supported yet: remove it and end TLS in front of the endpoint"

@@ -1,0 +1,140 @@
+"""What the proxies are told: builds the data plane's files from the resource. Called by `decide` and the platforms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from model_serving import proxy_config as contract
+from model_serving.api.base import Model
+from model_serving.api.conditions import Reason
+from model_serving.api.config import ServedEntity
+from model_serving.api.endpoint import ServingEndpoint
+from model_serving.api.policy import AccessEntry, PermissionLevel, PrincipalKind, RateLimit
+from model_serving.api.types import SecretRef
+from model_serving.lifecycle.observed import Finding
+from model_serving.lifecycle.revision import Revision, digest
+
+CREATOR = "model-serving.dev/creator"
+
+
+def build_proxy_config(revision: Revision) -> contract.ProxyConfig:
+    """The immutable config of one revision."""
+    config = revision.parsed_config
+    weights = {route.served_entity_name: route.traffic_percentage for route in config.routes}
+    return contract.ProxyConfig(
+        endpoint=revision.endpoint,
+        config_version=revision.config_version,
+        revision=revision.name,
+        targets=[_target(entity, weights.get(entity.name, 0)) for entity in config.served_entities],
+    )
+
+
+def _target(entity: ServedEntity, weight: int) -> contract.Target:
+    model = entity.external_model
+    if model is None:
+        raise ValueError(f"served entity {entity.name}: foundation models have no target yet")
+    settings: dict[str, str] = {}
+    credentials: dict[str, contract.CredentialFile] = {}
+    _flatten(model.block, settings, credentials)
+    return contract.Target(
+        entity=entity.name,
+        provider=str(model.provider),
+        task=str(model.task),
+        model=model.name,
+        weight=weight,
+        settings=settings,
+        credentials=credentials,
+    )
+
+
+def _flatten(block: Model, settings: dict[str, str], credentials: dict[str, contract.CredentialFile]) -> None:
+    for name in type(block).model_fields:
+        value: Any = getattr(block, name)
+        if isinstance(value, SecretRef):
+            credentials[credential_name(name)] = contract.CredentialFile(secret=value.name, key=value.key)
+        elif isinstance(value, Model):
+            _flatten(value, settings, credentials)
+        elif value is not None:
+            settings[name] = str(value)
+
+
+def credential_name(field: str) -> str:
+    """Databricks' name of a credential: `openai_api_key_secret_ref` → `openai_api_key`.
+
+    A client secret keeps its own "secret": `microsoft_entra_client_secret_ref` → `microsoft_entra_client_secret`.
+    """
+    return field.removesuffix("_ref") if field.endswith("client_secret_ref") else field.removesuffix("_secret_ref")
+
+
+def secret_files(revision: Revision) -> dict[str, tuple[str, ...]]:
+    """The Secrets that a revision's proxies mount, each with the keys that are named."""
+    keys: dict[str, set[str]] = {}
+    for target in build_proxy_config(revision).targets:
+        for file in target.credentials.values():
+            keys.setdefault(file.secret, set()).add(file.key)
+    return {secret: tuple(sorted(found)) for secret, found in sorted(keys.items())}
+
+
+def build_policy(endpoint: ServingEndpoint, replicas: int, leave: str) -> contract.Policy:
+    """The live policy: limits already divided among `replicas`, grants, and which hosts may be called."""
+    limits = [
+        contract.Limit(key=str(limit.key), calls=share(limit.calls, replicas))
+        for limit in all_limits(endpoint)
+        if limit.calls is not None
+    ]
+    grants = _grants(endpoint)
+    version = digest([[(x.key, x.calls) for x in limits], [(g.kind, g.name, g.level) for g in grants], leave])
+    return contract.Policy(version=version, limits=limits, grants=grants, upstream_leave=leave)
+
+
+def all_limits(endpoint: ServingEndpoint) -> list[RateLimit]:
+    """Limits of both sources: the legacy list and the AI gateway block; both are enforced."""
+    gateway = endpoint.spec.ai_gateway
+    return [*(endpoint.spec.rate_limits or []), *((gateway.rate_limits or []) if gateway else [])]
+
+
+def share(amount: int, replicas: int) -> int:
+    """What one of `replicas` may grant of `amount`, so that all together never exceed it."""
+    return amount // max(replicas, 1)
+
+
+def unshareable_limits(endpoint: ServingEndpoint, replicas: int) -> Finding | None:
+    """A limit above 0 that is smaller than the number of replicas would block everything: it is refused."""
+    for limit in all_limits(endpoint):
+        for amount in (limit.calls, limit.tokens):
+            if amount and share(amount, replicas) == 0:
+                return Finding(
+                    Reason.INVALID_SPEC,
+                    f"rateLimits: a limit of {amount} per minute cannot be shared among {replicas} replicas: "
+                    f"raise it to at least {replicas}, or lower proxy.replicas",
+                )
+    return None
+
+
+def max_replicas(endpoint: ServingEndpoint) -> int:
+    """The largest number of proxies that the endpoint may have."""
+    proxy = endpoint.spec.proxy
+    return proxy.autoscaling.max_replicas if proxy.autoscaling else proxy.replicas
+
+
+def _grants(endpoint: ServingEndpoint) -> list[contract.Grant]:
+    creator = endpoint.metadata.annotations.get(CREATOR, "")
+    grants = [_grant(entry, endpoint.metadata.namespace) for entry in endpoint.spec.access or []]
+    if creator:
+        grants.append(contract.Grant(kind="user", name=creator, level=str(PermissionLevel.CAN_MANAGE)))
+    return sorted(grants, key=lambda g: (g.kind, g.name, g.level))
+
+
+def _grant(entry: AccessEntry, namespace: str) -> contract.Grant:
+    level = str(entry.permission_level)
+    if entry.kind is PrincipalKind.GROUP:
+        return contract.Grant(kind="group", name=entry.name, level=level)
+    if entry.kind is PrincipalKind.USER:
+        return contract.Grant(kind="user", name=entry.name, level=level)
+    account = f"system:serviceaccount:{entry.namespace or namespace}:{entry.name}"
+    return contract.Grant(kind="user", name=account, level=level)
+
+
+def nobody_may_call(endpoint: ServingEndpoint) -> bool:
+    """Whether every call would be refused for want of a grant."""
+    return all(g.level == PermissionLevel.CAN_VIEW for g in _grants(endpoint))

@@ -1,0 +1,181 @@
+"""The status of an endpoint, built from its situation. Pure; the platforms write it when it differs from the last."""
+
+from __future__ import annotations
+
+from model_serving.api.conditions import ConditionType, Reason
+from model_serving.api.status import (
+    Condition,
+    ConfigUpdateState,
+    CredentialStatus,
+    DeploymentState,
+    EndpointState,
+    EndpointStatus,
+    EntityState,
+    ReadyState,
+    ServedEntityStatus,
+)
+from model_serving.lifecycle.proxy_config import CREATOR, max_replicas
+from model_serving.lifecycle.revision import Outcome, Revision
+from model_serving.lifecycle.situation import Situation
+from model_serving.lifecycle.verdicts import Verdict, judge
+from model_serving.proxy_config import ProxyStatus
+
+
+def build_status(situation: Situation) -> EndpointStatus:
+    """Everything that is said of an endpoint, from one verdict."""
+    verdict = judge(situation)
+    endpoint, shown = situation.observed.endpoint, situation.serving or situation.target
+    model = shown.parsed_config.served_entities[0].external_model if shown else None
+    rollout = situation.rollout
+    return EndpointStatus(
+        observed_generation=endpoint.metadata.generation,
+        conditions=_conditions(situation, verdict),
+        id=endpoint.databricks_id,
+        url=situation.observed.url,
+        creator=endpoint.metadata.annotations.get(CREATOR, ""),
+        task=str(model.task) if model else "",
+        model=f"{model.provider}/{model.name}" if model else "",
+        config_version=situation.serving.config_version if situation.serving else 0,
+        pending_config_version=_pending_version(situation),
+        state=EndpointState(
+            ready=ReadyState.READY if situation.available else ReadyState.NOT_READY,
+            config_update=verdict.config_update,
+        ),
+        served_entities=_entities(situation, verdict),
+        policy_version=situation.policy.version if situation.policy else endpoint.status.policy_version,
+        policy_pods=_policy_pods(situation),
+        credentials=_credentials(situation),
+        replicas=rollout.pods if rollout else 0,
+        ready_replicas=rollout.ready if rollout else 0,
+        selector=situation.observed.selector,
+    )
+
+
+def _pending_version(s: Situation) -> int | None:
+    pending = s.changes_config and s.open is not None and s.open.outcome is Outcome.PENDING
+    return s.open.config_version if pending and s.open else None
+
+
+def _conditions(s: Situation, verdict: Verdict) -> list[Condition]:
+    ready = s.available if verdict.ready is None else verdict.ready
+    said: list[tuple[ConditionType, str, str, str]] = [
+        (ConditionType.AVAILABLE, _word(s.available, verdict.known), *_availability(s, verdict)),
+        (ConditionType.READY, _word(ready, verdict.known), verdict.reason, verdict.message),
+    ]
+    if verdict.reconciling:
+        said.append((ConditionType.RECONCILING, "True", verdict.reason, verdict.message))
+    if verdict.stalled:
+        said.append((ConditionType.STALLED, "True", verdict.reason, verdict.message))
+    if s.policy is not None and s.policy.limits:
+        said.append(_limits_exact(s))
+    return [_condition(s, *words) for words in said]
+
+
+def _word(holds: bool, known: bool) -> str:
+    if not known and not holds:
+        return "Unknown"
+    return "True" if holds else "False"
+
+
+def _availability(s: Situation, verdict: Verdict) -> tuple[str, str]:
+    if s.available and s.serving:
+        return Reason.READY, f"config version {s.serving.config_version} answers calls"
+    return verdict.reason, verdict.message
+
+
+def _limits_exact(s: Situation) -> tuple[ConditionType, str, str, str]:
+    replicas = max_replicas(s.observed.endpoint)
+    if replicas <= 1:
+        return ConditionType.LIMITS_EXACT, "True", Reason.LIMITS_EXACT, "one proxy counts all calls"
+    shares = ", ".join(f"{limit.calls} calls per {limit.key}" for limit in (s.policy.limits if s.policy else []))
+    return (
+        ConditionType.LIMITS_EXACT,
+        "False",
+        Reason.LIMITS_DIVIDED,
+        f"{replicas} proxies count apart: in any minute each grants {shares}",
+    )
+
+
+def _condition(s: Situation, kind: ConditionType, status: str, reason: str, message: str) -> Condition:
+    """Kubernetes' rule: the transition time moves only when the status does."""
+    previous = s.previous(kind)
+    now = s.observed.now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    kept = previous.last_transition_time if previous and previous.status == status else now
+    return Condition.model_validate(
+        {
+            "type": str(kind),
+            "status": status,
+            "observedGeneration": s.observed.endpoint.metadata.generation,
+            "lastTransitionTime": kept or now,
+            "reason": str(reason),
+            "message": message,
+        }
+    )
+
+
+def _entities(s: Situation, verdict: Verdict) -> list[ServedEntityStatus]:
+    states: list[ServedEntityStatus] = []
+    if s.serving is not None:
+        lost = not s.available
+        state = DeploymentState.RECOVERING if lost else DeploymentState.READY
+        states += _entity_states(s.serving, state, verdict.message if lost else "")
+    for revision in _unfinished(s):
+        states += _entity_states(revision, *_unfinished_state(revision, verdict))
+    return states
+
+
+def _unfinished(s: Situation) -> list[Revision]:
+    """The open version, and the one that it superseded while it is under way."""
+    if s.open is None or not s.changes_config:
+        return []
+    base = s.serving.config_version if s.serving else 0
+    versions = [
+        r
+        for r in (s.update.history if s.update else ())
+        if r.outcome is Outcome.SUPERSEDED and base < r.config_version < s.open.config_version
+    ]
+    return [*versions[-1:], s.open]
+
+
+def _unfinished_state(revision: Revision, verdict: Verdict) -> tuple[DeploymentState, str]:
+    if revision.outcome is Outcome.SUPERSEDED:
+        return DeploymentState.ABORTED, "superseded by a newer config"
+    if revision.outcome is Outcome.CANCELED:
+        return DeploymentState.ABORTED, revision.message
+    if revision.outcome is Outcome.FAILED or verdict.config_update is ConfigUpdateState.UPDATE_FAILED:
+        return DeploymentState.FAILED, verdict.message
+    return DeploymentState.CREATING, verdict.message
+
+
+def _entity_states(revision: Revision, state: DeploymentState, message: str) -> list[ServedEntityStatus]:
+    return [
+        ServedEntityStatus(
+            config_version=revision.config_version,
+            name=entity.name,
+            state=EntityState(deployment=state, deployment_state_message=message),
+        )
+        for entity in revision.parsed_config.served_entities
+    ]
+
+
+def _policy_pods(s: Situation) -> int:
+    if s.observed.proxies is None or s.policy is None:
+        return s.observed.endpoint.status.policy_pods
+    return sum(p.ready and p.policy_version == s.policy.version for p in s.observed.proxies)
+
+
+def _credentials(s: Situation) -> list[CredentialStatus]:
+    if s.observed.proxies is None:
+        return s.observed.endpoint.status.credentials
+    loaded: dict[tuple[str, str], list[str]] = {}
+    for report in (c for p in s.observed.proxies if _counts(p) for c in p.credentials):
+        if not report.problem:
+            loaded.setdefault((report.secret, report.key), []).append(report.loaded_at)
+    return [
+        CredentialStatus(name=name, key=key, loaded_at=max(times), pods=len(times))
+        for (name, key), times in sorted(loaded.items())
+    ]
+
+
+def _counts(proxy: ProxyStatus) -> bool:
+    return proxy.ready and not proxy.draining
