@@ -122,7 +122,7 @@ class World:
 
     @property
     def row(self) -> str:
-        """The columns of the situation table: Available Ready Reconciling Stalled reason ready/configUpdate/entities."""
+        """The columns of the situation table, conditions first."""
         words = [
             c.status if (c := self.condition(k)) else "-" for k in ("Available", "Ready", "Reconciling", "Stalled")
         ]

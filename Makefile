@@ -1,0 +1,55 @@
+# Everything a person or CI does here. Each target sets up what it needs and says what it is doing.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+PART   ?=
+FILES  := $(if $(FILE),$(foreach f,$(FILE),-f $(f)),)
+
+.PHONY: help run setup check test crd cluster cluster-down bench format clean
+.DEFAULT_GOAL := help
+
+help:            ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
+
+setup: $(STAMP)  ## the Python environment in .venv
+
+$(STAMP): pyproject.toml
+	@echo "==> Python environment in $(VENV) (a minute the first time)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: set PYTHON=…"; exit 2; }
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --upgrade pip
+	@$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+run: $(STAMP)    ## serving endpoints on this machine, no cluster needed (FILE=… for your own YAML)
+	@$(BIN)/model-serving run $(FILES)
+
+check: $(STAMP)  ## format, lint, types, import contracts, unit tests: under a minute
+	@echo "==> format and lint"; $(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet .
+	@echo "==> types"; $(BIN)/mypy
+	@echo "==> import contracts"; $(BIN)/lint-imports --no-cache | tail -n 3
+	@echo "==> unit tests"; $(BIN)/python -m pytest -q -m "not slow" --ignore tests/cluster
+
+test: $(STAMP)   ## the whole suite, a real Kubernetes included (PART=tests/proxy for a part)
+	@$(BIN)/python -m tests.run $(PART)
+
+crd: $(STAMP)    ## generate crds/ from the models
+	@$(BIN)/model-serving crd > crds/servingendpoints.yaml.new && mv crds/servingendpoints.yaml.new crds/servingendpoints.yaml
+	@echo "crds/servingendpoints.yaml"
+
+cluster: $(STAMP) ## a real Kubernetes with operator and sample, left running
+	@$(BIN)/python -m tests.cluster.up
+
+cluster-down: $(STAMP) ## stop it
+	@$(BIN)/python -m tests.cluster.harness down
+
+bench: $(STAMP)  ## CPU per call beside a peer, in one run
+	@$(BIN)/python -m tests.bench
+
+format: $(STAMP) ## format the code
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+clean:           ## remove what was built here
+	rm -rf $(VENV) build dist operator/*.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -1,0 +1,57 @@
+"""`make test`: the whole suite or a part, with a last line that counts, for people and for pipelines.
+
+Runs in a few pytest processes, quick parts first, so that a slip shows early; the real clusters come last.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+STAGES: list[tuple[str, list[str]]] = [
+    ("unit, golden, sockets and local platform", ["tests", "--ignore", "tests/cluster"]),
+    ("real Kubernetes", ["tests/cluster"]),
+]
+WORDS = ("passed", "failed", "skipped", "error")
+
+
+def main(part: list[str]) -> int:
+    """Runs the stages, or only `part`; the exit code is 0 if nothing failed."""
+    totals: Counter[str] = Counter()
+    worst = 0
+    for title, arguments in [("part", part)] if part else STAGES:
+        print(f"==> {title}", flush=True)
+        started = time.monotonic()
+        code, counts = run(arguments)
+        totals += counts
+        worst = worst or code
+        print(f"==> {title}: {time.monotonic() - started:.0f} s", flush=True)
+    failed = totals["failed"] + totals["error"]
+    print(f"{totals['passed']} passed, {failed} failed, {totals['skipped']} skipped", flush=True)
+    return worst or int(failed > 0 or totals["passed"] == 0)
+
+
+def run(arguments: list[str]) -> tuple[int, Counter[str]]:
+    """One pytest process: its exit code and what its last line counted. Output is passed on as it comes."""
+    command = [sys.executable, "-m", "pytest", "-q", "--color=yes" if sys.stdout.isatty() else "--color=no", *arguments]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    last = ""
+    for line in process.stdout:
+        print(line, end="", flush=True)
+        if any(word in line for word in WORDS):
+            last = line
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", last)
+    counts = Counter(
+        {word.rstrip("s"): int(n) for n, word in re.findall(r"(\d+) (passed|failed|skipped|errors?)", plain)}
+    )
+    return process.wait(), counts
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
