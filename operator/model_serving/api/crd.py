@@ -17,7 +17,7 @@ Json = dict[str, Any]
 CRD_NAME = f"{PLURAL}.{GROUP}"
 HEADER = "# Generated from operator/model_serving/api by `make crd`; edit the models instead.\n"
 
-_DROPPED = frozenset({"title", "$defs", "propertyNames", "x-url"})
+_DROPPED = frozenset({"title", "$defs", "propertyNames"})
 _API_VERSION_TEXT = "APIVersion defines the versioned schema of this representation of an object."
 _KIND_TEXT = "Kind is a string value representing the REST resource this object represents."
 

@@ -14,6 +14,17 @@ OBJECT_NAME_MAX = 48
 CHILD_NAME_MAX = 63
 SECRET_NAME_MAX = 253
 
+CREATOR_ANNOTATION = "model-serving.dev/creator"
+"""On an endpoint: who created it through REST; may manage it."""
+CANCEL_ANNOTATION = "model-serving.dev/cancel"
+"""On an endpoint: the generation whose update is taken back."""
+OVERRIDE_ANNOTATION = "model-serving.dev/override"
+"""On an endpoint: the generation whose update a new config may replace while it is in progress."""
+RETRY_ANNOTATION = "model-serving.dev/retry"
+"""On an endpoint: any new value tries a failed update again."""
+RELOAD_ANNOTATION = "model-serving.dev/reload"
+"""On an endpoint: any new value makes its proxies read their Secrets again at once."""
+
 SCOPE_ANNOTATION = "model-serving.dev/scope"
 SCOPE_HASH_LABEL = "model-serving.dev/scope-hash"
 

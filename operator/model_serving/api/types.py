@@ -17,6 +17,9 @@ _HOST_LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?"
 _HOST = rf"(\[[0-9A-Fa-f:.]+\]|{_HOST_LABEL}(\.{_HOST_LABEL})*\.?)"
 _PATH = r"(/[A-Za-z0-9._~!$&()*+,;=:%/-]*)?"
 
+IS_URL = "url"
+"""Marks a field as a URL that is called; `api/hosts.py` finds them by it."""
+
 RESERVED_HEADERS = (
     "connection",
     "content-encoding",
@@ -89,7 +92,8 @@ HeaderName = Annotated[
 ]
 Url = Annotated[
     str,
-    Field(min_length=8, max_length=1024, json_schema_extra={"x-url": True}),
+    IS_URL,
+    Field(min_length=8, max_length=1024),
     matching(
         rf"https?://{_HOST}(:[1-9][0-9]{{0,4}})?{_PATH}",
         "give a plain URL such as https://llm.example.com/v1, without user, query, fragment and spaces",
