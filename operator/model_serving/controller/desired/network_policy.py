@@ -1,0 +1,91 @@
+"""The NetworkPolicy around an endpoint's proxies: who may call in, and where they may call out.
+
+Policies know addresses and no host names: which *hosts* may be called is checked by the proxy itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import urlsplit
+
+from model_serving.api.endpoint import GROUP
+from model_serving.controller.desired.deployment import ADMIN_PORT, DATA_PORT
+from model_serving.controller.desired.owner import NAME_LABEL, OPERATOR, WORKSPACE, Owner, child, pod_labels
+from model_serving.kube.resources import NETWORK_POLICIES, Manifest
+from model_serving.lifecycle.proxy_config import build_proxy_config
+from model_serving.lifecycle.revision import Revision
+
+CLIENTS_LABEL = f"{GROUP}/clients"
+"""Label of namespaces whose pods may call endpoints directly."""
+
+_NAMESPACE_NAME = "kubernetes.io/metadata.name"
+_LINK_LOCAL = {"0.0.0.0/0": ["169.254.0.0/16"], "::/0": ["fe80::/10"]}
+_PRIVATE = {
+    "0.0.0.0/0": ["10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16"],
+    "::/0": ["fc00::/7"],
+}
+
+
+def network_policy(owner: Owner, ports: Iterable[int], *, private: bool, operator_namespace: str) -> Manifest:
+    """`ports` are those of the providers, `private` says whether private addresses may be called."""
+    spec = {
+        "podSelector": {"matchLabels": pod_labels(owner)},
+        "policyTypes": ["Ingress", "Egress"],
+        "ingress": [_callers(), _watchers(operator_namespace)],
+        "egress": [_names(), _providers(sorted(ports), private=private)],
+    }
+    return child(owner, NETWORK_POLICIES, {"spec": spec})
+
+
+def upstream_ports(revision: Revision) -> set[int]:
+    """The ports that a revision's providers are called at."""
+    ports = {443}
+    for target in build_proxy_config(revision).targets:
+        for value in target.settings.values():
+            if value.startswith(("https://", "http://")):
+                url = urlsplit(value)
+                ports.add(url.port or (443 if url.scheme == "https" else 80))
+    return ports
+
+
+def _callers() -> dict[str, Any]:
+    return {
+        "from": [
+            {"podSelector": {"matchLabels": {NAME_LABEL: WORKSPACE}}},
+            {"namespaceSelector": {"matchLabels": {CLIENTS_LABEL: "true"}}},
+        ],
+        "ports": [_tcp(DATA_PORT)],
+    }
+
+
+def _watchers(operator_namespace: str) -> dict[str, Any]:
+    return {
+        "from": [
+            {
+                "namespaceSelector": {"matchLabels": {_NAMESPACE_NAME: operator_namespace}},
+                "podSelector": {"matchLabels": {NAME_LABEL: OPERATOR}},
+            },
+            {"podSelector": {"matchLabels": {NAME_LABEL: WORKSPACE}}},
+            {"namespaceSelector": {}, "podSelector": {"matchLabels": {NAME_LABEL: "prometheus"}}},
+        ],
+        "ports": [_tcp(ADMIN_PORT)],
+    }
+
+
+def _names() -> dict[str, Any]:
+    # To anywhere: the resolver may be a pod, a node's cache on a link-local address, or a host.
+    return {"ports": [{"port": 53, "protocol": "UDP"}, _tcp(53)]}
+
+
+def _providers(ports: list[int], *, private: bool) -> dict[str, Any]:
+    blocks = [
+        {"ipBlock": {"cidr": cidr, "except": link_local + ([] if private else _PRIVATE[cidr])}}
+        for cidr, link_local in _LINK_LOCAL.items()
+    ]
+    # A Service's port becomes the pod's own port before the policy sees it, so that private ports are not known here.
+    return {"to": blocks} if private else {"to": blocks, "ports": [_tcp(port) for port in ports]}
+
+
+def _tcp(port: int) -> dict[str, Any]:
+    return {"port": port, "protocol": "TCP"}

@@ -1,0 +1,68 @@
+"""Roles on one endpoint object: what `spec.access` says, for kubectl too.
+
+The operator holds exactly the verbs that it grants here, and neither `bind` nor `escalate`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from model_serving.api.endpoint import GROUP, PLURAL, ServingEndpoint
+from model_serving.api.policy import FORBIDDEN_PRINCIPALS, AccessEntry, PermissionLevel, PrincipalKind
+from model_serving.controller.desired.owner import Owner, child
+from model_serving.kube.resources import ROLE_BINDINGS, ROLES, Manifest
+from model_serving.lifecycle.proxy_config import CREATOR
+
+_RBAC = "rbac.authorization.k8s.io"
+_ACCOUNT = "system:serviceaccount:"
+
+VIEWER, MANAGER = "viewer", "manager"
+_VERBS = {VIEWER: ["get"], MANAGER: ["get", "update", "patch", "delete"]}
+
+Subject = dict[str, str]
+
+
+def roles(owner: Owner, endpoint: ServingEndpoint) -> list[Manifest]:
+    """A Role and its RoleBinding for viewers, and a pair for managers; none for nobody."""
+    entries = endpoint.spec.access or []
+    managers = [_subject(e, owner) for e in entries if e.permission_level is PermissionLevel.CAN_MANAGE]
+    creator = endpoint.metadata.annotations.get(CREATOR, "")
+    if creator and creator not in FORBIDDEN_PRINCIPALS:
+        managers.append(_person(creator))
+    viewers = [_subject(e, owner) for e in entries if e.permission_level is not PermissionLevel.CAN_MANAGE]
+    return [
+        manifest
+        for suffix, subjects in ((VIEWER, viewers), (MANAGER, managers))
+        if subjects
+        for manifest in (_role(owner, suffix), _role_binding(owner, suffix, subjects))
+    ]
+
+
+def _role(owner: Owner, suffix: str) -> Manifest:
+    rule = {"apiGroups": [GROUP], "resources": [PLURAL], "resourceNames": [owner.name], "verbs": _VERBS[suffix]}
+    return child(owner, ROLES, {"rules": [rule]}, suffix=suffix)
+
+
+def _role_binding(owner: Owner, suffix: str, subjects: Iterable[Subject]) -> Manifest:
+    unique = {tuple(sorted(s.items())): s for s in subjects}
+    body: dict[str, Any] = {
+        "roleRef": {"apiGroup": _RBAC, "kind": "Role", "name": f"{owner.name}-{suffix}"},
+        "subjects": [unique[key] for key in sorted(unique)],
+    }
+    return child(owner, ROLE_BINDINGS, body, suffix=suffix)
+
+
+def _subject(entry: AccessEntry, owner: Owner) -> Subject:
+    if entry.kind is PrincipalKind.SERVICE_ACCOUNT:
+        return {"kind": "ServiceAccount", "name": entry.name, "namespace": entry.namespace or owner.namespace}
+    if entry.kind is PrincipalKind.GROUP:
+        return {"apiGroup": _RBAC, "kind": "Group", "name": entry.name}
+    return _person(entry.name)
+
+
+def _person(name: str) -> Subject:
+    namespace, _, account = name.removeprefix(_ACCOUNT).partition(":")
+    if name.startswith(_ACCOUNT) and namespace and account:
+        return {"kind": "ServiceAccount", "name": account, "namespace": namespace}
+    return {"apiGroup": _RBAC, "kind": "User", "name": name}

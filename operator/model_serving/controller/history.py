@@ -1,0 +1,56 @@
+"""Reads the history of an endpoint back from its ControllerRevisions. They are written like any other child.
+
+The cache knows the metadata alone; the whole objects are listed when it says that something changed.
+"""
+
+from __future__ import annotations
+
+from model_serving.controller.cache import Cache
+from model_serving.controller.desired.owner import ENDPOINT_LABEL, Owner
+from model_serving.controller.desired.revision import parse_revision
+from model_serving.kube.client import Client, Selection
+from model_serving.kube.resources import CONTROLLER_REVISIONS, Manifest
+from model_serving.lifecycle.revision import History
+
+Versions = frozenset[tuple[str, str]]
+
+
+class Histories:
+    """The histories of all endpoints, read again only when the metadata watch has seen a change."""
+
+    def __init__(self, client: Client, cache: Cache) -> None:
+        self._client = client
+        self._cache = cache
+        self._known: dict[str, tuple[Versions, History]] = {}
+
+    async def load(self, owner: Owner) -> History:
+        """The history of one endpoint, oldest first. Raises `KubeError`."""
+        seen = self._seen(owner)
+        known_versions, known = self._known.get(owner.uid, (frozenset[tuple[str, str]](), ()))
+        if seen == known_versions:
+            return known
+        history = await self._read(owner)
+        self._known[owner.uid] = self._seen(owner), history
+        return history
+
+    def remember(self, owner: Owner, history: History) -> None:
+        """The history as it was just written, so that it need not be read back."""
+        self._known[owner.uid] = self._seen(owner), history
+
+    def forget(self, uid: str) -> None:
+        """The endpoint is gone."""
+        self._known.pop(uid, None)
+
+    def _seen(self, owner: Owner) -> Versions:
+        children = self._cache.children((owner.namespace, owner.name), CONTROLLER_REVISIONS)
+        return frozenset((child.name, child.version) for child in children if child.owner_uid == owner.uid)
+
+    async def _read(self, owner: Owner) -> History:
+        selection = Selection(CONTROLLER_REVISIONS, owner.namespace, labels=f"{ENDPOINT_LABEL}={owner.name}")
+        manifests = [m for m in (await self._client.list(selection)).items if _is_of(m, owner)]
+        parsed = (parse_revision(manifest, owner.endpoint_name) for manifest in manifests)
+        return tuple(sorted((r for r in parsed if r is not None), key=lambda r: r.number))
+
+
+def _is_of(manifest: Manifest, owner: Owner) -> bool:
+    return any(ref.get("uid") == owner.uid for ref in manifest["metadata"].get("ownerReferences") or [])
