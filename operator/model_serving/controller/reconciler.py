@@ -1,0 +1,321 @@
+"""The work on one endpoint: observe, decide, act, report. Level-triggered: everything is looked at, every time.
+
+Called by the queue with the key of an endpoint. All judgement is in `lifecycle/`, all writing in `children.py`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from pydantic import ValidationError
+
+from model_serving.api.conditions import ConditionType, Reason
+from model_serving.api.endpoint import GROUP, EndpointSpec, ObjectMeta, ServingEndpoint
+from model_serving.api.status import EndpointStatus
+from model_serving.controller.cache import Cache, Key
+from model_serving.controller.children import Awaited, Children, NotOurs, Refused
+from model_serving.controller.desired.owner import OPERATOR, Owner, owner_of, pod_selector
+from model_serving.controller.desired.service import service_url
+from model_serving.controller.desired.shape import shape_of
+from model_serving.controller.evidence import Observer
+from model_serving.controller.history import Histories
+from model_serving.controller.nudge import nudge
+from model_serving.controller.pulse import Pulse
+from model_serving.controller.reshape_gate import ReshapeGate
+from model_serving.controller.settings import Settings
+from model_serving.controller.wanted import wanted_children
+from model_serving.kube.client import Client
+from model_serving.kube.errors import Forbidden, NotFound
+from model_serving.kube.resources import DEPLOYMENTS, NAMESPACES, Manifest
+from model_serving.lifecycle.decide import Decision, decide
+from model_serving.lifecycle.events import Event, transitions
+from model_serving.lifecycle.observed import Deadlines, Finding, Observed
+from model_serving.lifecycle.revision import Shape, digest
+
+log = logging.getLogger(__name__)
+
+STATUS_MANAGER = f"{OPERATOR}-status"
+PRIVATE_UPSTREAMS = f"{GROUP}/private-upstreams"
+RELOAD = f"{GROUP}/reload"
+
+_AWAITED_SECONDS = 1.0
+_CONFLICT_SECONDS = 10.0
+_LEAVE_SECONDS = 15.0
+_OURS = frozenset(str(kind) for kind in ConditionType)
+
+
+class Recorder(Protocol):
+    """Writes events of an endpoint."""
+
+    def record(self, endpoint: ServingEndpoint, event: Event) -> None:
+        """Queues one event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What the reconciler works with."""
+
+    client: Client
+    cache: Cache
+    children: Children
+    observer: Observer
+    histories: Histories
+    recorder: Recorder
+
+
+class Reconciler:
+    """Works on any endpoint; one key at a time each. `status_writes` is counted for metrics and tests."""
+
+    def __init__(
+        self,
+        tools: Tools,
+        settings: Settings,
+        *,
+        wall: Callable[[], datetime] = lambda: datetime.now(UTC),
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._tools = tools
+        self._settings = settings
+        self._wall, self._monotonic = wall, monotonic
+        self._deadlines = Deadlines(settings.progress_deadline_seconds, settings.secret_grace_seconds)
+        self._pulses: dict[Key, Pulse] = {}
+        self._unsettled: set[Key] = set()
+        self._gate = ReshapeGate()
+        self._leaves: dict[str, tuple[float, str]] = {}
+        self.status_writes = 0
+
+    async def __call__(self, key: Key) -> float | None:
+        """One look at an endpoint; the answer is when to look again without being asked, in seconds."""
+        manifest = self._tools.cache.endpoint(key)
+        if manifest is None or manifest["metadata"].get("deletionTimestamp"):
+            self._forget(key, manifest)
+            return None
+        try:
+            return await self._work(key, manifest)
+        except Awaited as error:
+            log.debug("%s/%s: %s", *key, error)
+            return _AWAITED_SECONDS
+        except NotFound:
+            # It went while we were at it; the watch will say so.
+            return _AWAITED_SECONDS
+
+    async def _work(self, key: Key, manifest: Manifest) -> float:
+        endpoint, problem = read_endpoint(manifest)
+        owner, pulse = owner_of(endpoint), self._pulse(key)
+        observed = await self._observe(key, endpoint, problem)
+        decision = decide(observed, self._deadlines)
+        if endpoint.status.observed_generation == 0:
+            # Before anything else happens, so that nobody takes an object without a status for a finished one.
+            endpoint = await self._report(endpoint, decision.status)
+        observed, decision = await self._act(owner, observed, decision, pulse)
+        self._gate.note(key, observed, decision)
+        await self._report(endpoint, decision.status)
+        await self._nudge(owner, observed, decision, pulse)
+        return self._next_look(key, decision, pulse)
+
+    # Observe
+
+    async def _observe(self, key: Key, endpoint: ServingEndpoint, problem: Finding | None) -> Observed:
+        owner, cache = owner_of(endpoint), self._tools.cache
+        detail = self._monotonic() >= self._pulse(key).detail_due
+        child = cache.child(DEPLOYMENTS, *key)
+        own = child is not None and child.owner_uid == owner.uid
+        deployment = cache.deployment(key) if own else None
+        evidence = await self._tools.observer.gather(owner, deployment, detail=detail)
+        problems = [p for p in (problem, self._name_conflict(endpoint)) if p is not None]
+        silent = not evidence.proxies and evidence.rollout is not None and evidence.rollout.ready > 0
+        return Observed(
+            endpoint=endpoint,
+            history=await self._tools.histories.load(owner),
+            shape=shape_of(endpoint, self._settings) if problem is None else Shape(),
+            now=self._wall(),
+            rollout=evidence.rollout,
+            # Proxies that cannot be asked leave the last word standing.
+            proxies=None if silent else evidence.proxies,
+            problems=tuple(problems),
+            upstream_leave=await self._leave(owner.namespace),
+            may_reshape=self._gate.may_pass(key),
+            url=self._url(owner),
+            selector=pod_selector(owner),
+        )
+
+    def _url(self, owner: Owner) -> str:
+        base = service_url(owner, self._settings.cluster_domain)
+        return f"{base}/serving-endpoints/{owner.endpoint_name}/invocations"
+
+    def _name_conflict(self, endpoint: ServingEndpoint) -> Finding | None:
+        """The older of two endpoints of one name serves, the other waits."""
+        own = _age(endpoint.metadata.creation_timestamp, endpoint.metadata.uid)
+        for (namespace, name), other in self._tools.cache.endpoints():
+            meta = other["metadata"]
+            if namespace != endpoint.metadata.namespace or name == endpoint.metadata.name:
+                continue
+            if meta.get("deletionTimestamp") or _endpoint_name(other) != endpoint.endpoint_name:
+                continue
+            if _age(meta.get("creationTimestamp", ""), meta.get("uid", "")) < own:
+                return Finding(
+                    Reason.NAME_CONFLICT,
+                    f"the older endpoint {name} has the name {endpoint.endpoint_name} in this namespace: "
+                    f"delete one of them, or create this one anew with another endpointName",
+                )
+        return None
+
+    async def _leave(self, namespace: str) -> str:
+        """Whether the admin lets this namespace call private upstreams."""
+        known, now = self._leaves.get(namespace), self._monotonic()
+        if known is not None and now < known[0]:
+            return known[1]
+        try:
+            found = await self._tools.client.get(NAMESPACES, None, namespace, metadata_only=True)
+            labels = found["metadata"].get("labels") or {}
+        except Forbidden:
+            labels = {}
+        leave = "private" if labels.get(PRIVATE_UPSTREAMS) == "true" else "public"
+        self._leaves[namespace] = now + _LEAVE_SECONDS, leave
+        return leave
+
+    # Act
+
+    async def _act(
+        self, owner: Owner, observed: Observed, decision: Decision, pulse: Pulse
+    ) -> tuple[Observed, Decision]:
+        """Brings the children about; what stands in the way becomes a part of what is observed and said."""
+        wanted = wanted_children(owner, observed, decision, self._settings)
+        if not wanted:
+            return observed, decision
+        verify = self._monotonic() >= pulse.verify_due
+        try:
+            for manifest in wanted:
+                await self._tools.children.ensure(manifest, verify=verify)
+            await self._tools.children.prune((owner.namespace, owner.name), owner.uid, wanted)
+        except NotOurs as error:
+            observed = replace(observed, problems=(Finding(Reason.NAME_CONFLICT, str(error)),))
+        except Refused as error:
+            if error.invalid:
+                observed = replace(observed, problems=(Finding(Reason.INVALID_SPEC, str(error)),))
+            else:
+                observed = replace(observed, refusal=str(error))
+        else:
+            self._tools.histories.remember(owner, decision.history)
+            if verify:
+                pulse.verify_due = self._monotonic() + self._settings.full_pass_seconds * (0.75 + pulse.spread / 2)
+            return observed, decision
+        return observed, decide(observed, self._deadlines)
+
+    async def _nudge(self, owner: Owner, observed: Observed, decision: Decision, pulse: Pulse) -> None:
+        if decision.policy is None:
+            return
+        version = decision.policy.version
+        lagging = any(p.policy_version != version for p in observed.proxies or ()) or _lacks_secret(decision.status)
+        token = digest([version, observed.endpoint.metadata.annotations.get(RELOAD, "")])
+        value = pulse.wants_nudge(token, lagging, self._monotonic())
+        if value is not None:
+            await nudge(self._tools.client, owner, value)
+
+    # Report
+
+    async def _report(self, endpoint: ServingEndpoint, status: EndpointStatus) -> ServingEndpoint:
+        """Writes the status if it differs from the last; the answer is the endpoint as it is then."""
+        if _comparable(endpoint.status) == _comparable(status):
+            return endpoint
+        meta = endpoint.metadata
+        manifest = {
+            "apiVersion": endpoint.api_version,
+            "kind": endpoint.kind,
+            "metadata": {"name": meta.name, "namespace": meta.namespace, "uid": meta.uid},
+            "status": status.model_dump(mode="json", by_alias=True, exclude_none=True),
+        }
+        answer = await self._tools.client.apply_status(manifest, manager=STATUS_MANAGER)
+        self.status_writes += 1
+        self._tools.cache.see_endpoint(answer)
+        for event in transitions(endpoint.status, status):
+            self._tools.recorder.record(endpoint, event)
+        return endpoint.model_copy(update={"status": status})
+
+    # Remember
+
+    def _pulse(self, key: Key) -> Pulse:
+        known = self._pulses.get(key)
+        if known is None:
+            spread = zlib.crc32("/".join(key).encode()) / 2**32
+            # What happened while nobody was awake is looked for soon, but not for all endpoints in the first second.
+            soon = min(len(self._pulses) * 0.05, self._settings.full_pass_seconds)
+            known = self._pulses[key] = Pulse(spread=spread, verify_due=self._monotonic() + soon)
+        return known
+
+    def _next_look(self, key: Key, decision: Decision, pulse: Pulse) -> float:
+        settled = _is_settled(decision.status)
+        (self._unsettled.discard if settled else self._unsettled.add)(key)
+        pause = pulse.next_look(settled, len(self._unsettled), self._monotonic())
+        if decision.target is None:
+            pause = _CONFLICT_SECONDS
+        return min(pause, decision.look_again) if decision.look_again is not None else pause
+
+    def _forget(self, key: Key, manifest: Manifest | None) -> None:
+        self._pulses.pop(key, None)
+        self._unsettled.discard(key)
+        self._gate.forget(key)
+        if manifest is not None:
+            self._tools.histories.forget(manifest["metadata"].get("uid", ""))
+
+
+def read_endpoint(manifest: Manifest) -> tuple[ServingEndpoint, Finding | None]:
+    """The endpoint, and what makes its spec unreadable: another CRD let it in. Then only its identity counts."""
+    try:
+        return ServingEndpoint.model_validate(manifest), None
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        finding = Finding(Reason.INVALID_SPEC, f"{field}: {first['msg']}: correct the field")
+        bare = ServingEndpoint.model_construct(
+            metadata=ObjectMeta.model_construct(**_identity(manifest)),
+            spec=EndpointSpec.model_construct(endpoint_name=_endpoint_name(manifest)),
+            status=_readable_status(manifest),
+        )
+        return bare, finding
+
+
+def _identity(manifest: Manifest) -> dict[str, Any]:
+    meta = manifest["metadata"]
+    return {
+        "name": meta["name"],
+        "namespace": meta.get("namespace", ""),
+        "uid": meta.get("uid", ""),
+        "generation": int(meta.get("generation") or 0),
+        "annotations": dict(meta.get("annotations") or {}),
+    }
+
+
+def _readable_status(manifest: Manifest) -> EndpointStatus:
+    try:
+        return EndpointStatus.model_validate(manifest.get("status") or {})
+    except ValidationError:
+        return EndpointStatus()
+
+
+def _endpoint_name(manifest: Manifest) -> str:
+    return str((manifest.get("spec") or {}).get("endpointName") or manifest["metadata"]["name"])
+
+
+def _age(created: str, uid: str) -> tuple[str, str]:
+    return created, uid
+
+
+def _comparable(status: EndpointStatus) -> EndpointStatus:
+    """Without the conditions of other writers, which are none of ours."""
+    return status.model_copy(update={"conditions": [c for c in status.conditions if c.type in _OURS]})
+
+
+def _is_settled(status: EndpointStatus) -> bool:
+    kinds = {c.type: c.status for c in status.conditions}
+    return kinds.get(ConditionType.READY) == "True" and ConditionType.RECONCILING not in kinds
+
+
+def _lacks_secret(status: EndpointStatus) -> bool:
+    return any(c.reason == Reason.SECRET_NOT_FOUND for c in status.conditions)
