@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.harness import Cluster
-from tests.cluster.harness.cluster import Shape
+from tests.cluster.harness import Cluster, attach
+from tests.cluster.harness.launch import Shape
 
 KUBECONFIG = "MODEL_SERVING_TEST_KUBECONFIG"
 # Users that tests may play: none has any right until a test grants it.
@@ -53,7 +53,7 @@ def _running(request: pytest.FixtureRequest, shape: Shape) -> Iterator[Cluster]:
     capture = request.config.pluginmanager.getplugin("capturemanager")
     with capture.global_and_fixture_disabled() if capture else _nothing():
         print(flush=True)
-        cluster = Cluster.attach(Path(given)) if given else _start(shape)
+        cluster = attach(Path(given)) if given else _start(shape)
     try:
         yield cluster
     finally:

@@ -46,7 +46,7 @@ def _remove(group: Path) -> bool:
 def _hierarchies() -> list[Path]:
     if (ROOT / "cgroup.controllers").exists():
         return [ROOT]
-    return [Path(fields[1]) for fields in _mounts() if fields[2] == "cgroup"]
+    return [Path(fields[1]) for fields in _mounts() if fields[2] in {"cgroup", "cgroup2"}]
 
 
 def _mounts() -> list[list[str]]:

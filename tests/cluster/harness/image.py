@@ -1,5 +1,6 @@
-"""Container images made of plain files: layers, a small configuration, an archive.  Used by the cluster and the image builders."""
+"""Container images made of plain files: layers and a configuration.  Used by the cluster and the image builders."""
 
+import fcntl
 import hashlib
 import io
 import json
@@ -45,7 +46,13 @@ class Image:
         }
         with tarfile.open(archive, "w") as tar:
             layers = [_descriptor(LAYER, layer.digest, layer.path.stat().st_size) for layer in self.layers]
-            body = {"schemaVersion": 2, "mediaType": MANIFEST, "config": _add_json(tar, CONFIG, config), "layers": layers}
+            start = _add_json(tar, CONFIG, config)
+            body = {
+                "schemaVersion": 2,
+                "mediaType": MANIFEST,
+                "config": start,
+                "layers": layers,
+            }
             entry = _add_json(tar, MANIFEST, body)
             entry["annotations"] = {"io.containerd.image.name": self.reference}
             add_file(tar, "index.json", _dump({"schemaVersion": 2, "manifests": [entry]}))
@@ -67,13 +74,15 @@ def make_layer(key: str, fill: Callable[[tarfile.TarFile], None]) -> Layer:
     folder = cache() / "layers"
     folder.mkdir(exist_ok=True)
     path, note = folder / f"{key}.tar", folder / f"{key}.sha256"
-    if not (path.exists() and note.exists()):
-        partial = path.with_suffix(".partial")
-        with tarfile.open(partial, "w") as tar:
-            fill(tar)
-        with partial.open("rb") as content:
-            note.write_text(hashlib.file_digest(content, "sha256").hexdigest())
-        partial.rename(path)
+    with (folder / f"{key}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two runs at once make it once
+        if not (path.exists() and note.exists()):
+            partial = path.with_suffix(".partial")
+            with tarfile.open(partial, "w") as tar:
+                fill(tar)
+            with partial.open("rb") as content:
+                note.write_text(hashlib.file_digest(content, "sha256").hexdigest())
+            partial.rename(path)
     return Layer(path, note.read_text())
 
 
@@ -102,7 +111,6 @@ def add_tree(tar: tarfile.TarFile, source: Path, target: str) -> None:
 
     for path in sorted(source.rglob("*")):
         tar.add(path, f"{target}/{path.relative_to(source)}", recursive=False, filter=plain)
-
 
 
 def _add_json(tar: tarfile.TarFile, kind: str, document: Mapping[str, Any]) -> dict[str, Any]:

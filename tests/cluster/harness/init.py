@@ -20,7 +20,7 @@ from typing import Any
 POLL_SECONDS = 0.05
 RESTART_SECONDS = 0.5
 LINK_SECONDS = 30
-# What a kubelet wants of the kernel.  It would set these for the whole computer, so it is shown files that say so already.
+# What a kubelet wants of the kernel.  It would set these for the whole computer, so it is shown files that agree.
 KERNEL_SETTINGS = {
     "vm/overcommit_memory": "1",
     "vm/panic_on_oom": "0",
@@ -31,22 +31,39 @@ KERNEL_SETTINGS = {
 }
 
 
+# Where programs write whatever they are told.  They write to throw-away layers on top.
+COVERED = ("/etc", "/opt", "/usr/libexec", "/var/lib", "/var/log")
+
+
 def run(*command: str) -> None:
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
 
 
 def mount(folder: Path, binaries: str) -> None:
-    """A /run of our own (the folder is /run/machine there) and no log files in the computer's /var/log."""
+    """A /run of our own, in which the folder is /run/machine, and no writing to the computer's folders."""
     private = folder / "mnt"
     private.mkdir()
     run("mount", "-t", "tmpfs", "tmpfs", str(private))
     for name, source in {"machine": str(folder), "bin": binaries}.items():
         (private / name).mkdir()
         run("mount", "--bind", source, str(private / name))
-    for name in ("lock", "netns", "settings"):
+    for name in ("lock", "netns", "settings", "cover"):
         (private / name).mkdir()
     run("mount", "--rbind", str(private), "/run")
-    run("mount", "-t", "tmpfs", "tmpfs", "/var/log")
+    for number, covered in enumerate(COVERED):
+        upper, work = Path(f"/run/cover/{number}/upper"), Path(f"/run/cover/{number}/work")
+        upper.mkdir(parents=True)
+        work.mkdir()
+        if Path(covered).is_dir():
+            run(
+                "mount",
+                "-t",
+                "overlay",
+                "-o",
+                f"lowerdir={covered},upperdir={upper},workdir={work}",
+                "overlay",
+                covered,
+            )
     for number, (name, value) in enumerate(KERNEL_SETTINGS.items()):
         shown = Path("/run/settings") / str(number)
         shown.write_text(value + "\n")

@@ -93,7 +93,7 @@ class Machine:
         Raises:
             RuntimeError: it failed; its last lines are in the message.
         """
-        enter = ["nsenter", "--target", str(self._init()), "--net", "--mount", "--pid"]
+        enter = ["nsenter", "--target", str(self.init), "--net", "--mount", "--pid"]
         source = stdin if stdin is not None else subprocess.DEVNULL
         done = subprocess.run([*enter, *command], stdin=source, text=True, capture_output=True, check=False)
         if check and done.returncode != 0:
@@ -110,7 +110,7 @@ class Machine:
         """End everything in the machine and remove every trace of it."""
         if self.is_alive():
             # Process 1 first: its parent then lives until the kernel has ended the rest.
-            for pid in (self._init(), self.outer):
+            for pid in (self.init, self.outer):
                 try:
                     os.kill(pid, signal.SIGKILL)
                 except ProcessLookupError:
@@ -123,7 +123,9 @@ class Machine:
             self._child.stdin.close()
         self.slot.clear()
 
-    def _init(self) -> int:
+    @property
+    def init(self) -> int:
+        """Process 1 of the machine, as seen on the computer."""
         children = Path(f"/proc/{self.outer}/task/{self.outer}/children")
         found = children.read_text().split() if children.exists() else []
         return int(found[0]) if found else self.outer

@@ -1,4 +1,4 @@
-"""Where things lie: the project, the Go modules, and the cache outside the clone.  Used by every file of the harness."""
+"""Where things lie: the project, the Go modules, the cache outside the clone.  Used by the whole harness."""
 
 import hashlib
 import os

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.cluster.harness.cgroups import remove_cgroups
-from tests.cluster.harness.paths import cache
 
 SLOTS = 32
+RUNS = Path("/var/lib/model-serving-test")  # one place per computer: addresses and link names are the computer's
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """Addresses of one cluster: ``10.90.N.0/30`` to the computer, ``10.91.N.0/24`` pods, ``10.92.N.0/24`` Services."""
+    """Addresses of one cluster: ``10.190.N.0/30`` link, ``10.191.N.0/24`` pods, ``10.192.N.0/24`` Services."""
 
     number: int
 
@@ -30,27 +30,27 @@ class Slot:
 
     @property
     def link(self) -> str:
-        return f"msc{self.number}"
+        return f"mstest{self.number}"
 
     @property
     def cgroup(self) -> str:
-        return f"model-serving-{self.number}"
+        return f"model-serving-test-{self.number}"
 
     @property
     def host(self) -> str:
-        return f"10.90.{self.number}.1"
+        return f"10.190.{self.number}.1"
 
     @property
     def node(self) -> str:
-        return f"10.90.{self.number}.2"
+        return f"10.190.{self.number}.2"
 
     @property
     def pods(self) -> str:
-        return f"10.91.{self.number}.0/24"
+        return f"10.191.{self.number}.0/24"
 
     @property
     def services(self) -> str:
-        return f"10.92.{self.number}.0/24"
+        return f"10.192.{self.number}.0/24"
 
     def is_taken(self) -> bool:
         """Whether a machine lives in this slot."""
@@ -114,6 +114,5 @@ def clean_leftovers() -> None:
 
 
 def _runs() -> Path:
-    folder = cache() / "run"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    RUNS.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return RUNS
