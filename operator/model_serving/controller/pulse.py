@@ -22,7 +22,6 @@ class Pulse:
     spread: float
     """0 to 1, different for every endpoint, so that they are not all looked at together."""
     detail_due: float = 0.0
-    verify_due: float = 0.0
     token: str | None = None
     """What the mounted files should say by now: policy and reload wish. None: not known since the operator started."""
     attempt: int = 0

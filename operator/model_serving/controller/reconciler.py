@@ -9,32 +9,29 @@ import logging
 import time
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
 from pydantic import ValidationError
 
 from model_serving.api.conditions import ConditionType, Reason
 from model_serving.api.endpoint import GROUP, EndpointSpec, ObjectMeta, ServingEndpoint
 from model_serving.api.status import EndpointStatus
-from model_serving.controller.cache import Cache, Key
-from model_serving.controller.children import Awaited, Children, NotOurs, Refused
+from model_serving.controller.cache import Key
+from model_serving.controller.children import Awaited, NotOurs, Refused
 from model_serving.controller.desired.owner import OPERATOR, Owner, owner_of, pod_selector
 from model_serving.controller.desired.service import service_url
 from model_serving.controller.desired.shape import shape_of
-from model_serving.controller.evidence import Observer
-from model_serving.controller.history import Histories
 from model_serving.controller.nudge import nudge
 from model_serving.controller.pulse import Pulse
 from model_serving.controller.reshape_gate import ReshapeGate
-from model_serving.controller.settings import Settings
+from model_serving.controller.tools import Tools
 from model_serving.controller.wanted import wanted_children
-from model_serving.kube.client import Client
 from model_serving.kube.errors import Forbidden, NotFound
 from model_serving.kube.resources import DEPLOYMENTS, NAMESPACES, Manifest
 from model_serving.lifecycle.decide import Decision, decide
-from model_serving.lifecycle.events import Event, transitions
+from model_serving.lifecycle.events import transitions
 from model_serving.lifecycle.observed import Deadlines, Finding, Observed
 from model_serving.lifecycle.revision import Shape, digest
 
@@ -50,47 +47,26 @@ _LEAVE_SECONDS = 15.0
 _OURS = frozenset(str(kind) for kind in ConditionType)
 
 
-class Recorder(Protocol):
-    """Writes events of an endpoint."""
-
-    def record(self, endpoint: ServingEndpoint, event: Event) -> None:
-        """Queues one event."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """What the reconciler works with."""
-
-    client: Client
-    cache: Cache
-    children: Children
-    observer: Observer
-    histories: Histories
-    recorder: Recorder
-
-
 class Reconciler:
-    """Works on any endpoint; one key at a time each. `status_writes` is counted for metrics and tests."""
+    """Works on any endpoint; the queue sees to it that there is one look at a time at each."""
 
     def __init__(
         self,
         tools: Tools,
-        settings: Settings,
         *,
         wall: Callable[[], datetime] = lambda: datetime.now(UTC),
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._tools = tools
-        self._settings = settings
+        self._settings = settings = tools.settings
         self._wall, self._monotonic = wall, monotonic
         self._deadlines = Deadlines(settings.progress_deadline_seconds, settings.secret_grace_seconds)
         self._pulses: dict[Key, Pulse] = {}
         self._unsettled: set[Key] = set()
         self._gate = ReshapeGate()
         self._leaves: dict[str, tuple[float, str]] = {}
-        self.status_writes = 0
 
-    async def __call__(self, key: Key) -> float | None:
+    async def reconcile(self, key: Key) -> float | None:
         """One look at an endpoint; the answer is when to look again without being asked, in seconds."""
         manifest = self._tools.cache.endpoint(key)
         if manifest is None or manifest["metadata"].get("deletionTimestamp"):
@@ -113,7 +89,7 @@ class Reconciler:
         if endpoint.status.observed_generation == 0:
             # Before anything else happens, so that nobody takes an object without a status for a finished one.
             endpoint = await self._report(endpoint, decision.status)
-        observed, decision = await self._act(owner, observed, decision, pulse)
+        observed, decision = await self._act(key, owner, observed, decision)
         self._gate.note(key, observed, decision)
         await self._report(endpoint, decision.status)
         await self._nudge(owner, observed, decision, pulse)
@@ -182,18 +158,16 @@ class Reconciler:
 
     # Act
 
-    async def _act(
-        self, owner: Owner, observed: Observed, decision: Decision, pulse: Pulse
-    ) -> tuple[Observed, Decision]:
+    async def _act(self, key: Key, owner: Owner, observed: Observed, decision: Decision) -> tuple[Observed, Decision]:
         """Brings the children about; what stands in the way becomes a part of what is observed and said."""
         wanted = wanted_children(owner, observed, decision, self._settings)
         if not wanted:
             return observed, decision
-        verify = self._monotonic() >= pulse.verify_due
+        verify = self._tools.sweeper.take_due(key)
         try:
             for manifest in wanted:
                 await self._tools.children.ensure(manifest, verify=verify)
-            await self._tools.children.prune((owner.namespace, owner.name), owner.uid, wanted)
+            await self._tools.children.prune(key, owner.uid, wanted)
         except NotOurs as error:
             observed = replace(observed, problems=(Finding(Reason.NAME_CONFLICT, str(error)),))
         except Refused as error:
@@ -203,8 +177,6 @@ class Reconciler:
                 observed = replace(observed, refusal=str(error))
         else:
             self._tools.histories.remember(owner, decision.history)
-            if verify:
-                pulse.verify_due = self._monotonic() + self._settings.full_pass_seconds * (0.75 + pulse.spread / 2)
             return observed, decision
         return observed, decide(observed, self._deadlines)
 
@@ -232,10 +204,9 @@ class Reconciler:
             "status": status.model_dump(mode="json", by_alias=True, exclude_none=True),
         }
         answer = await self._tools.client.apply_status(manifest, manager=STATUS_MANAGER)
-        self.status_writes += 1
+        self._tools.metrics.status_write()
         self._tools.cache.see_endpoint(answer)
-        for event in transitions(endpoint.status, status):
-            self._tools.recorder.record(endpoint, event)
+        await self._tools.recorder.record(endpoint, transitions(endpoint.status, status))
         return endpoint.model_copy(update={"status": status})
 
     # Remember
@@ -244,9 +215,7 @@ class Reconciler:
         known = self._pulses.get(key)
         if known is None:
             spread = zlib.crc32("/".join(key).encode()) / 2**32
-            # What happened while nobody was awake is looked for soon, but not for all endpoints in the first second.
-            soon = min(len(self._pulses) * 0.05, self._settings.full_pass_seconds)
-            known = self._pulses[key] = Pulse(spread=spread, verify_due=self._monotonic() + soon)
+            known = self._pulses[key] = Pulse(spread=spread)
         return known
 
     def _next_look(self, key: Key, decision: Decision, pulse: Pulse) -> float:
@@ -261,6 +230,7 @@ class Reconciler:
         self._pulses.pop(key, None)
         self._unsettled.discard(key)
         self._gate.forget(key)
+        self._tools.queue.forget(key)
         if manifest is not None:
             self._tools.histories.forget(manifest["metadata"].get("uid", ""))
 
