@@ -120,19 +120,19 @@ class Cache:
     # Writing
 
     def see_endpoint(self, manifest: Manifest) -> bool:
-        """Takes an endpoint in; False if something newer is known already."""
+        """Takes an endpoint in; False if that is no news."""
         key = _key(manifest)
-        if _older(manifest, self._endpoints.get(key)):
+        if _is_old_news(manifest, self._endpoints.get(key)):
             return False
         self._endpoints[key] = slim(manifest)
         return True
 
     def see_child(self, resource: Resource, manifest: Manifest) -> Child | None:
-        """Takes a child in; None if something newer is known already."""
+        """Takes a child in; None if that is no news."""
         child = parse_child(resource, manifest)
         identity = resource.kind, child.namespace, child.name
         known = self._children.get(identity)
-        if known is not None and known.uid == child.uid and _number(child.version) < _number(known.version):
+        if known is not None and known.uid == child.uid and _number(child.version) <= _number(known.version):
             return None
         if known is not None:
             self._forget(identity, keep_token=known.uid == child.uid)
@@ -235,12 +235,11 @@ def _key(manifest: Manifest) -> Key:
     return meta.get("namespace", ""), meta["name"]
 
 
-def _older(manifest: Manifest, known: Manifest | None) -> bool:
+def _is_old_news(manifest: Manifest, known: Manifest | None) -> bool:
     if known is None or known["metadata"].get("uid") != manifest["metadata"].get("uid"):
         return False
-    return _number(manifest["metadata"].get("resourceVersion", "")) < _number(
-        known["metadata"].get("resourceVersion", "")
-    )
+    seen, had = (_number(m["metadata"].get("resourceVersion", "")) for m in (manifest, known))
+    return seen <= had
 
 
 def _number(version: str) -> int:

@@ -13,6 +13,5 @@ def service(owner: Owner) -> Manifest:
 
 
 def service_url(owner: Owner, cluster_domain: str) -> str:
-    """Where callers inside the cluster reach the endpoint."""
-    host = f"{owner.name}.{owner.namespace}.svc.{cluster_domain}"
-    return f"http://{host}/serving-endpoints/{owner.endpoint_name}/invocations"
+    """Where callers inside the cluster reach the proxies."""
+    return f"http://{owner.name}.{owner.namespace}.svc.{cluster_domain}"
