@@ -5,17 +5,24 @@ Exit codes: 0 done, 1 what was asked about is not as it should be, 2 the command
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import click
 
 from model_serving import __version__
 
 T = TypeVar("T")
+
+FILE = click.Path(exists=True, path_type=Path)
+OUTPUT = click.option(
+    "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="json is for programs."
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -30,8 +37,7 @@ def operator() -> None:
     from model_serving.controller.operator import run_operator
     from model_serving.controller.settings import SettingsError, from_environ
 
-    settings = _settings(lambda: from_environ(os.environ), SettingsError)
-    sys.exit(run_operator(settings))
+    sys.exit(run_operator(_settings(lambda: from_environ(os.environ), SettingsError)))
 
 
 @main.command()
@@ -53,11 +59,112 @@ def router() -> None:
 
 
 @main.command()
+@click.option("-f", "--file", "files", type=FILE, multiple=True, help="YAML of endpoints and Secrets; a folder works.")
+@click.option("--state", type=click.Path(path_type=Path), default=".model-serving", show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8080, show_default=True, help="Port to listen on.")
+@click.option("--users", type=FILE, help="YAML or JSON: the SHA-256 of each token, and whose it is.")
+@click.option("--demo", is_flag=True, help="Start the demo provider too; it is started anyway without --file.")
+@click.option("--demo-port", type=int, help="Port of the demo provider.")
+@OUTPUT
+def run(**options: Any) -> None:
+    """Serve endpoints on this machine, without a cluster."""
+    from model_serving.local.runner import run_local
+    from model_serving.local.settings import RunSettings
+
+    json_output = options.pop("output") == "json"
+    chosen = {name: value for name, value in options.items() if value is not None}
+    settings = RunSettings(**chosen, json_output=json_output, environ=dict(os.environ))
+    sys.exit(run_local(settings))
+
+
+@main.command()
+@click.option("--state", type=click.Path(path_type=Path), default=".model-serving", show_default=True)
+@OUTPUT
+def status(state: Path, output: str) -> None:
+    """Show the endpoints that `run` serves. Exit code 1 if one of them is not ready."""
+    from rich.console import Console
+
+    from model_serving.local import listing, report
+    from model_serving.local.errors import InputError
+
+    rows = _settings(lambda: listing.status(state), InputError)
+    if output == "json":
+        click.echo(json.dumps([row.plain() for row in rows], indent=1))
+    else:
+        Console().print(report.endpoint_table(rows))
+    sys.exit(0 if all(row.ready for row in rows) else 1)
+
+
+@main.command("demo-provider")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8090, show_default=True, help="Port to listen on.")
+@click.option("--key", "keys", multiple=True, help="Accept only this API key; may be given several times.")
+@click.option("--keys-file", type=click.Path(path_type=Path), help="Accept only the keys of this file, one per line.")
+@click.option("--pace", default=0.02, show_default=True, help="Seconds between two events of a stream.")
+@click.option("--control-fd", type=int, hidden=True)
+def demo_provider(**options: Any) -> None:
+    """Run a small OpenAI-compatible server to try things out with: it echoes, streams, embeds, and fails on request."""
+    from model_serving.demo_provider import DemoSettings, run_demo_provider
+
+    sys.exit(run_demo_provider(DemoSettings(**options)))
+
+
+@main.command()
 def crd() -> None:
     """Print the CustomResourceDefinition."""
     from model_serving.api.crd import render_crd
 
     click.echo(render_crd(), nl=False)
+
+
+@main.command()
+@click.option("-f", "--file", "files", type=FILE, multiple=True, required=True, help="YAML of endpoints.")
+@click.option(
+    "--upstreams",
+    type=click.Choice(["public", "private", "local"]),
+    default="public",
+    show_default=True,
+    help="Which hosts may be called where the endpoints will run.",
+)
+def validate(files: tuple[Path, ...], upstreams: str) -> None:
+    """Say what is wrong with endpoints in YAML files, as the API server would."""
+    from model_serving.validate import validate_files
+
+    lines = validate_files(files, upstreams)  # type: ignore[arg-type]
+    for line in lines:
+        click.echo(line, err=True)
+    click.echo(f"{len(lines)} problems" if lines else "all endpoints are valid", err=bool(lines))
+    sys.exit(1 if lines else 0)
+
+
+@main.group()
+def key() -> None:
+    """API keys of a namespace."""
+
+
+@key.command("create")
+@click.option("-n", "--namespace", default="default", show_default=True)
+@click.option("--principal", required=True, help="The user that the key stands for, for example alice@example.com.")
+@click.option("--group", "groups", multiple=True, help="A group of that user; may be given several times.")
+def key_create(namespace: str, principal: str, groups: tuple[str, ...]) -> None:
+    """Make an API key, with your own rights on the cluster. It is printed once and stored nowhere."""
+    from model_serving.kube.api_keys import add_key, mint_key
+    from model_serving.kube.client import Client
+    from model_serving.kube.config import ConfigError, connect
+    from model_serving.kube.errors import KubeError
+
+    async def add(new: str) -> None:
+        async with Client(connect(os.environ)) as client:
+            await add_key(client, namespace, new, principal, groups)
+
+    new = mint_key()
+    try:
+        asyncio.run(add(new))
+    except (ConfigError, KubeError) as error:
+        click.echo(f"creating an API key in namespace {namespace}: {error}", err=True)
+        sys.exit(2)
+    click.echo(new)
 
 
 def _settings(read: Callable[[], T], error: type[Exception]) -> T:
@@ -67,8 +174,6 @@ def _settings(read: Callable[[], T], error: type[Exception]) -> T:
         click.echo(f"cannot start: {problem}", err=True)
         sys.exit(2)
 
-
-FILE = click.Path(exists=True, path_type=Path)
 
 if __name__ == "__main__":
     main()
