@@ -35,43 +35,52 @@ _LARGEST_BODY = 16 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class DemoSettings:
-    """How the demo provider runs. `pace`: seconds between two events of a stream."""
+    """How the demo provider runs. `pace`: seconds between two events of a stream; `control_fd`: end with that pipe."""
 
     host: str = "127.0.0.1"
     port: int = 8090
     keys: tuple[str, ...] = ()
     keys_file: Path | None = None
     pace: float = 0.02
+    control_fd: int | None = None
 
 
-def run_demo_provider(settings: DemoSettings, announce: Callable[[str], None], stop_fd: int | None = None) -> None:
-    """Serve until SIGTERM, SIGINT, or the end of file on `stop_fd`; `announce` gets the base URL once it listens.
+def run_demo_provider(settings: DemoSettings) -> int:
+    """Serve until SIGTERM, SIGINT, or the end of file on the control pipe; returns the exit code."""
+    try:
+        asyncio.run(serve(settings))
+    except OSError as error:
+        sys.stderr.write(f"demo provider: cannot listen on {settings.host}:{settings.port}: {error.strerror}\n")
+        return 1
+    return 0
 
-    Raises `OSError` when the address cannot be listened on.
-    """
-    asyncio.run(serve(settings, announce, stop_fd))
 
-
-async def serve(settings: DemoSettings, announce: Callable[[str], None], stop_fd: int | None = None) -> None:
-    """As `run_demo_provider`, within a running loop."""
+async def serve(settings: DemoSettings) -> None:
+    """As `run_demo_provider`, within a running loop. Raises `OSError` when the address cannot be listened on."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    if stop_fd is not None:
-        loop.add_reader(stop_fd, stop.set)
+    if settings.control_fd is not None:
+        # Nobody writes to it: it becomes readable when its writer has died.
+        loop.add_reader(settings.control_fd, stop.set)
     runner = web.AppRunner(build_app(settings), access_log=None, handler_cancellation=True, shutdown_timeout=2.0)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, settings.host, settings.port)
-        await site.start()
-        host, port = runner.addresses[0][:2]
-        announce(f"http://{f'[{host}]' if ':' in host else host}:{port}/v1")
+        await web.TCPSite(runner, settings.host, settings.port).start()
+        _announce(settings, runner.addresses[0][1])
         await stop.wait()
     finally:
-        if stop_fd is not None:
-            loop.remove_reader(stop_fd)
+        if settings.control_fd is not None:
+            loop.remove_reader(settings.control_fd)
         await runner.cleanup()
+
+
+def _announce(settings: DemoSettings, port: int) -> None:
+    """Says where it listens: to a parent in the words of all child processes, else to people."""
+    text = f"demo provider: http://{settings.host}:{port}/v1"
+    sys.stdout.write((json.dumps({"listening": port}) if settings.control_fd is not None else text) + "\n")
+    sys.stdout.flush()
 
 
 def build_app(settings: DemoSettings) -> web.Application:
@@ -223,9 +232,3 @@ def _openai_errors(keys: AcceptedKeys) -> Middleware:
             return _error(refusal.status, message)
 
     return middleware
-
-
-def announce_on_stdout(url: str) -> None:
-    """Say where the demo provider listens."""
-    sys.stdout.write(f"demo provider: {url}\n")
-    sys.stdout.flush()

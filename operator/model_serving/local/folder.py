@@ -1,0 +1,70 @@
+"""The state folder of `model-serving run`: what lies where, who may read it, and who owns it. Called by `runner.py`."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from typing import IO
+
+from model_serving.local.errors import InputError
+
+
+class StateFolder:
+    """Paths below the state folder; only its owner may look inside.
+
+    lock               held by the one runner that uses the folder
+    state.sqlite       endpoints, revisions, status; never the value of a Secret
+    user.json          the user that `run` made, with the token
+    secrets/NS/NAME/KEY            values of Secrets, 0600
+    endpoints/UID/policy/…         the live policy of an endpoint
+    endpoints/UID/REVISION/…       root folder of that revision's proxy
+    logs/NAME.log                  what the child processes say
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+        self.database = self.root / "state.sqlite"
+        self.user = self.root / "user.json"
+        self.secrets = self.root / "secrets"
+        self.endpoints = self.root / "endpoints"
+        self.logs = self.root / "logs"
+
+    def prepare(self) -> None:
+        """Makes the folders. Raises `InputError`."""
+        try:
+            for folder in (self.root, self.secrets, self.endpoints, self.logs):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.root.chmod(0o700)
+        except OSError as error:
+            raise InputError(
+                f"cannot use the state folder {self.root}: {error.strerror}; give another with --state"
+            ) from None
+
+    def lock(self) -> IO[str]:
+        """The lock, held until the returned file is closed or the process ends. Raises `InputError` if it is taken."""
+        file = (self.root / "lock").open("a+", encoding="ascii")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            owner = file.read().strip() or "unknown"
+            file.close()
+            raise InputError(
+                f"the state folder {self.root} is in use by another `model-serving run` (process {owner}): "
+                "end that one, or give another folder with --state"
+            ) from None
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        return file
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Puts `content` into a file that only its owner may read, at once or not at all."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.unlink(missing_ok=True)
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(content)
+    temporary.replace(path)

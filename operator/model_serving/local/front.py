@@ -1,0 +1,122 @@
+"""The router process: it owns the port; swapping its table moves calls to new proxies. Called by `runner.py`."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from model_serving.api.conditions import ConditionType, Reason
+from model_serving.api.status import EndpointStatus
+from model_serving.local.child import Child, Program
+from model_serving.local.errors import InputError
+from model_serving.local.supervised import Hooks, Supervised
+from model_serving.local.users import Users
+from model_serving.proxy_config import Policy
+
+Entry = dict[str, Any]
+
+_PORT_PATIENCE = 5.0
+"""Seconds to wait for a port: the router of a runner that was killed drains before it lets go."""
+
+
+async def claim_port(host: str, port: int, option: str) -> int:
+    """The port to listen on: `port` once it is free, or any free one for 0. Raises `InputError` naming `option`."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + _PORT_PATIENCE
+    while True:
+        try:
+            return _free_port(host, port)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise InputError(f"cannot listen on {host}:{port}: {error.strerror}; choose another --host") from None
+            if loop.time() > deadline:
+                raise InputError(f"port {port} is taken by another program: choose another with {option}") from None
+        await asyncio.sleep(0.1)
+
+
+def _free_port(host: str, port: int) -> int:
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind, protocol) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(address)
+        probe.listen()
+        bound: int = probe.getsockname()[1]
+        return bound
+
+
+def table_entry(status: EndpointStatus, policy: Policy | None, addresses: Sequence[str]) -> Entry:
+    """What the router knows of one endpoint. Calls to one that is starting are held, to a broken one refused."""
+    conditions = {condition.type: condition for condition in status.conditions}
+    ready = conditions.get(ConditionType.READY)
+    hopeless = ConditionType.STALLED in conditions or (ready is not None and ready.reason == Reason.SECRET_NOT_FOUND)
+    state = "ready" if addresses else "not_ready" if hopeless else "starting"
+    return {
+        "addresses": list(addresses),
+        "state": state,
+        "message": ready.message if ready and not addresses else "",
+        "grants": [msgspec.to_builtins(grant) for grant in (policy.grants if policy else [])],
+        "task": status.task,
+    }
+
+
+def users_message(users: Users) -> dict[str, Any]:
+    """The users as the router wants them."""
+    return {
+        digest: {"principal": user.name, "groups": list(user.groups), "admin": user.admin}
+        for digest, user in users.items()
+    }
+
+
+class Router:
+    """Keeps the router running and its table, users and key in step."""
+
+    def __init__(self, program: Program, wake: Callable[[], None], router_key: str) -> None:
+        self._key = router_key
+        self._table: dict[str, Entry] = {}
+        self._users: dict[str, Any] = {}
+        self._child: Child | None = None
+        self._process = Supervised(program, Hooks(self._greet, wake))
+
+    @property
+    def process(self) -> Supervised:
+        """The process behind it."""
+        return self._process
+
+    @property
+    def admin_host(self) -> str:
+        """Where its admin port is reached from this machine."""
+        host = self._process.program.environ.get("MODEL_SERVING_HOST", "")
+        return {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}.get(host, f"[{host}]" if ":" in host else host)
+
+    async def stop(self) -> None:
+        """Drains the router."""
+        await self._process.stop()
+
+    def kill(self) -> None:
+        """Ends the router at once."""
+        self._process.kill()
+
+    def set_table(self, table: dict[str, Entry]) -> None:
+        """Makes the router send calls where `table` says."""
+        if table != self._table:
+            self._table = table
+            self._tell({"table": table})
+
+    def set_users(self, users: dict[str, Any]) -> None:
+        """Makes the router let in those who are named."""
+        if users != self._users:
+            self._users = users
+            self._tell({"users": users})
+
+    def _greet(self, child: Child) -> None:
+        self._child = child
+        child.tell({"router_key": self._key, "users": self._users, "table": self._table})
+
+    def _tell(self, message: Mapping[str, Any]) -> None:
+        if self._child is not None:
+            self._child.tell(message)

@@ -1,0 +1,213 @@
+"""The files given with `-f`: applied at the start and whenever they change on disk. Called by `runner.py`.
+
+The files are the truth: what stands in them is applied, what stood in a file and stands in none any more is removed.
+A file that cannot be read, or holds a fault, changes nothing at all until it is put right.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from model_serving.api.endpoint import ServingEndpoint
+from model_serving.api.lock import config_lock
+from model_serving.api.names import CREATOR_ANNOTATION
+from model_serving.local.checks import check_update
+from model_serving.local.documents import Documents, Key, Secret, read_documents
+from model_serving.local.errors import InputError
+from model_serving.local.secret_files import remove_secret, write_secret
+from model_serving.local.store import Store
+
+_EVERY_SECONDS = 0.5
+
+
+class Source(Protocol):
+    """Something that declares endpoints and Secrets: a file, or the built-in sample."""
+
+    @property
+    def name(self) -> str:
+        """How it is called in messages and in the store."""
+
+    def stamp(self) -> object:
+        """Differs from the last one when the source may have changed."""
+
+    def read(self) -> Documents:
+        """What it declares. Raises `InputError`."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileSource:
+    """A file given with `-f`."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """Its absolute path."""
+        return str(self.path.absolute())
+
+    def stamp(self) -> object:
+        """Time, size and identity of the file; None while it is away."""
+        try:
+            stat = self.path.stat()
+        except OSError:
+            return None
+        return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+    def read(self) -> Documents:
+        """What the file declares."""
+        return read_documents(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What a look at the sources did: lines for people."""
+
+    changes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
+
+
+Declared = list[tuple[Source, Documents]]
+
+
+class Inputs:
+    """Keeps the store and the Secret files as the sources say."""
+
+    def __init__(self, sources: Sequence[Source], store: Store, secrets: Path, creator: str) -> None:
+        self._sources = sources
+        self._store = store
+        self._secrets = secrets
+        self._creator = creator
+        self._stamps: list[object] = []
+        self._waiting: tuple[str, ...] = ()
+        self._looked_at = 0.0
+
+    def refresh(self, now: datetime) -> Applied:
+        """Applies the sources if one of them changed; at most twice a second."""
+        if not self._sources or time.monotonic() - self._looked_at < _EVERY_SECONDS:
+            return Applied()
+        self._looked_at = time.monotonic()
+        stamps = [source.stamp() for source in self._sources]
+        if stamps == self._stamps:
+            return Applied()
+        self._stamps = stamps
+        try:
+            declared = self._checked()
+        except InputError as error:
+            return Applied(faults=tuple(str(error).splitlines()))
+        locked = self._locked(declared)
+        if locked:
+            self._stamps = []
+            news = tuple(note for note in locked if note not in self._waiting)
+            self._waiting = locked
+            return Applied(notes=news)
+        self._waiting = ()
+        return self._carry_out(declared, now)
+
+    def apply(self, now: datetime) -> Applied:
+        """Applies all sources, or none: raises `InputError` with one line per fault."""
+        self._stamps = [source.stamp() for source in self._sources]
+        return self._carry_out(self._checked(), now)
+
+    def _checked(self) -> Declared:
+        declared = self._read_all()
+        faults = [line for source, docs in declared for line in self._faults(source, docs)] + _clashes(declared)
+        if faults:
+            raise InputError("\n".join(faults))
+        return declared
+
+    def _locked(self, declared: Declared) -> tuple[str, ...]:
+        """Why the new config of an endpoint has to wait: one update at a time."""
+        notes = []
+        for endpoint in (endpoint for _, documents in declared for endpoint in documents.endpoints):
+            known = self._store.find(endpoint.key)
+            if known is not None and config_lock(known.endpoint, endpoint) is not None:
+                notes.append(f"{endpoint.endpoint_name}: the new config waits until the running update has ended")
+        return tuple(notes)
+
+    def _carry_out(self, declared: Declared, now: datetime) -> Applied:
+        # Secrets first: an endpoint should not be seen without the key that stands in the same file.
+        changes = self._apply_secrets(declared) + self._apply_endpoints(declared, now)
+        notes = [f"{s.name}: ignored: {what}" for s, docs in declared for what in docs.ignored]
+        return Applied(changes=tuple(changes), notes=tuple(notes))
+
+    def _read_all(self) -> Declared:
+        declared: Declared = []
+        faults: list[str] = []
+        for source in self._sources:
+            try:
+                declared.append((source, source.read()))
+            except InputError as error:
+                faults += str(error).splitlines()
+        if faults:
+            raise InputError("\n".join(faults))
+        return declared
+
+    def _faults(self, source: Source, documents: Documents) -> list[str]:
+        """What forbids the step from the stored endpoints to those of `documents`."""
+        faults = []
+        for endpoint in documents.endpoints:
+            known = self._store.find(endpoint.key)
+            try:
+                if known is not None:
+                    check_update(known.endpoint, endpoint)
+            except InputError as error:
+                where = f"{source.name}: ServingEndpoint {endpoint.metadata.name}"
+                faults += [f"{where}: {line}" for line in str(error).splitlines()]
+        return faults
+
+    def _apply_secrets(self, declared: Declared) -> list[str]:
+        known = self._store.secrets()
+        wanted = {secret.key: (source, secret) for source, docs in declared for secret in docs.secrets}
+        changes = []
+        for key, (_, secret) in wanted.items():
+            if write_secret(self._secrets, key, secret.values):
+                changes.append(f"Secret {key[1]}: {'changed' if key in known else 'created'}")
+        for key in set(known) - set(wanted):
+            remove_secret(self._secrets, key)
+            changes.append(f"Secret {key[1]}: removed")
+        self._store.write_secrets({key: source.name for key, (source, _) in wanted.items()})
+        return changes
+
+    def _apply_endpoints(self, declared: Declared, now: datetime) -> list[str]:
+        known = {record.endpoint.key: record for record in self._store.records()}
+        wanted = {e.key: (source, e) for source, docs in declared for e in docs.endpoints}
+        changes = []
+        for key, (source, endpoint) in wanted.items():
+            if self._store.apply(self._with_creator(endpoint), source.name, now):
+                changes.append(f"{endpoint.endpoint_name}: {'changed' if key in known else 'created'}")
+        for key, record in known.items():
+            if record.source and key not in wanted:
+                self._store.delete(key)
+                changes.append(f"{record.endpoint.endpoint_name}: removed, for no file declares it any more")
+        return changes
+
+    def _with_creator(self, endpoint: ServingEndpoint) -> ServingEndpoint:
+        """The endpoint with the user of this `run` as its creator, unless the file names another."""
+        if not self._creator or CREATOR_ANNOTATION in endpoint.metadata.annotations:
+            return endpoint
+        annotations = {**endpoint.metadata.annotations, CREATOR_ANNOTATION: self._creator}
+        metadata = endpoint.metadata.model_copy(update={"annotations": annotations})
+        return endpoint.model_copy(update={"metadata": metadata})
+
+
+def _clashes(declared: Declared) -> list[str]:
+    """Objects that two files declare."""
+    faults: list[str] = []
+    seen: dict[tuple[str, Key], str] = {}
+    kinds: tuple[tuple[str, Callable[[Documents], Sequence[ServingEndpoint | Secret]]], ...] = (
+        ("ServingEndpoint", lambda docs: docs.endpoints),
+        ("Secret", lambda docs: docs.secrets),
+    )
+    for kind, of in kinds:
+        for source, documents in declared:
+            for item in of(documents):
+                first = seen.setdefault((kind, item.key), source.name)
+                if first != source.name:
+                    faults.append(f"{source.name}: {kind} {item.key[1]} stands in {first} too: remove one of them")
+    return faults

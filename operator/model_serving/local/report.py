@@ -1,0 +1,122 @@
+"""What `model-serving run` says: text for people, or one JSON object per line for programs. Called by `runner.py`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.table import Table
+
+from model_serving.local.listing import Row
+
+_EXAMPLES = {
+    "llm/v1/chat": '{"messages": [{"role": "user", "content": "Tell me about rivers"}], "stream": true}',
+    "llm/v1/completions": '{"prompt": "Tell me about rivers", "stream": true}',
+    "llm/v1/embeddings": '{"input": "Tell me about rivers"}',
+}
+
+
+class Report(Protocol):
+    """Where the runner's news go."""
+
+    def note(self, text: str) -> None:
+        """Something happened."""
+
+    def fault(self, text: str) -> None:
+        """Something is wrong that the user can put right."""
+
+    def change(self, row: Row) -> None:
+        """An endpoint is in another state than before."""
+
+    def summary(self, base: str, token: str | None, rows: Sequence[Row]) -> None:
+        """Everything is up, or has said why it is not."""
+
+
+class JsonReport:
+    """One JSON object per line on stdout."""
+
+    def note(self, text: str) -> None:
+        """`{"event": "note", "message": …}`"""
+        self._write(event="note", message=text)
+
+    def fault(self, text: str) -> None:
+        """`{"event": "fault", "message": …}`"""
+        self._write(event="fault", message=text)
+
+    def change(self, row: Row) -> None:
+        """`{"event": "endpoint", "name": …, "reason": …}`"""
+        self._write(event="endpoint", **row.plain())
+
+    def summary(self, base: str, token: str | None, rows: Sequence[Row]) -> None:
+        """`{"event": "serving", "base_url": …, "token": …, "endpoints": […]}`"""
+        self._write(event="serving", base_url=base, token=token, endpoints=[row.plain() for row in rows])
+
+    def _write(self, **values: Any) -> None:
+        sys.stdout.write(json.dumps(values) + "\n")
+        sys.stdout.flush()
+
+
+class TextReport:
+    """For people: lines as things happen, then a table and what to try."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(highlight=False, soft_wrap=True)
+
+    def note(self, text: str) -> None:
+        """A line."""
+        self._print(text)
+
+    def fault(self, text: str) -> None:
+        """A line that stands out."""
+        self._print(f"ERROR {text}", style="red")
+
+    def change(self, row: Row) -> None:
+        """`chat: Ready: config version 1 serves`"""
+        self._print(f"{row.name}: {row.reason}: {row.message}", style="green" if row.ready else "yellow")
+
+    def summary(self, base: str, token: str | None, rows: Sequence[Row]) -> None:
+        """The table, a curl line that streams, and the lines for the `openai` package."""
+        self._console.print(endpoint_table(rows))
+        shown = next((row for row in rows if row.ready and row.task == "llm/v1/chat"), None) or next(
+            (row for row in rows if row.ready), None
+        )
+        if shown is not None:
+            self._print(f"\nTry it:\n{curl_line(shown, token or '$TOKEN')}\n")
+            self._print(f"From Python, with the `openai` package:\n{python_lines(base, token, shown)}\n")
+        self._print("Ctrl-C ends everything; started again, the endpoints are back.")
+
+    def _print(self, text: str, style: str | None = None) -> None:
+        # Never as markup: messages hold what providers and users wrote.
+        self._console.print(text, style=style, markup=False)
+
+
+def endpoint_table(rows: Sequence[Row]) -> Table:
+    """Endpoints for people."""
+    table = Table("ENDPOINT", "STATE", "MODEL", "URL", box=None, pad_edge=False)
+    for row in rows:
+        state = row.reason if row.ready else f"{row.reason}: {row.message}"
+        table.add_row(row.name, state, row.model, row.url)
+    return table
+
+
+def curl_line(row: Row, token: str) -> str:
+    """A call for the shell; streams where the task can."""
+    body = _EXAMPLES.get(row.task, "{}")
+    return f"curl -sN {row.url} -H 'Authorization: Bearer {token}' -H 'Content-Type: application/json' -d '{body}'"
+
+
+def python_lines(base: str, token: str | None, row: Row) -> str:
+    """The same with the `openai` package."""
+    calls = {
+        "llm/v1/chat": 'chat.completions.create(model="%s", messages=[{"role": "user", "content": "hello"}])',
+        "llm/v1/completions": 'completions.create(model="%s", prompt="hello")',
+        "llm/v1/embeddings": 'embeddings.create(model="%s", input="hello")',
+    }
+    call = calls.get(row.task, "models.list()  # %s") % row.name
+    key = f'"{token}"' if token else "TOKEN"
+    return "\n".join(
+        ("from openai import OpenAI", f'client = OpenAI(base_url="{base}", api_key={key})', f"print(client.{call})")
+    )

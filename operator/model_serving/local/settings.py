@@ -1,0 +1,72 @@
+"""The settings of `model-serving run`, and how its children are started. Made by `cli.py`, read by `runner.py`."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from model_serving.lifecycle.observed import Deadlines
+from model_serving.local.child import Program
+from model_serving.local.folder import StateFolder
+from model_serving.local.sample import DEMO_PORT
+
+DEFAULT_STATE = Path(".model-serving")
+_HANDED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "SSL_CERT_FILE", "SSL_CERT_DIR", "PYTHONPATH")
+_DRAIN_DELAY = "0.5"
+"""Seconds. The router is told where calls go, nobody has to find out: a moment suffices."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """What the user of `run` may choose. `grace`: seconds that calls in flight get after Ctrl-C."""
+
+    files: tuple[Path, ...] = ()
+    state: Path = DEFAULT_STATE
+    host: str = "127.0.0.1"
+    port: int = 8080
+    users: Path | None = None
+    demo: bool = False
+    demo_port: int = DEMO_PORT
+    json_output: bool = False
+    grace: float = 10.0
+    deadlines: Deadlines = field(default_factory=Deadlines)
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def shown_host(self) -> str:
+        """The host as it stands in URLs for this machine."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(self.host, self.host)
+        return f"[{host}]" if ":" in host else host
+
+
+def command(name: str, *options: str) -> tuple[str, ...]:
+    """The arguments that start a command of this very installation."""
+    return (sys.executable, "-P", "-m", "model_serving.cli", name, *options)
+
+
+def child_environ(settings: RunSettings, **values: str) -> dict[str, str]:
+    """What a child inherits: no key that happens to stand in the shell's environment."""
+    inherited = {name: settings.environ[name] for name in _HANDED_ON if name in settings.environ}
+    return {
+        **inherited,
+        "MODEL_SERVING_ADMIN_PORT": "0",
+        "MODEL_SERVING_DRAIN_DELAY_SECONDS": _DRAIN_DELAY,
+        **{f"MODEL_SERVING_{name}": value for name, value in values.items()},
+    }
+
+
+def router_program(settings: RunSettings, folder: StateFolder, port: int) -> Program:
+    """The router, which owns the port."""
+    # Terraform wants a workspace id that is a number and never changes.
+    workspace = int.from_bytes(hashlib.sha256(str(folder.root).encode()).digest()[:6], "big")
+    environ = child_environ(settings, HOST=settings.host, PORT=str(port), WORKSPACE_ID=str(workspace))
+    return Program(command("router"), environ, folder.logs / "router.log")
+
+
+def demo_program(settings: RunSettings, folder: StateFolder, port: int) -> Program:
+    """The demo provider."""
+    arguments = command("demo-provider", "--host", "127.0.0.1", "--port", str(port))
+    return Program(arguments, child_environ(settings), folder.logs / "demo-provider.log")
