@@ -43,10 +43,11 @@ def unobserved(endpoint: ServingEndpoint) -> bool:
 
 
 def updating(status: EndpointStatus) -> bool:
-    """Whether an update is in progress that another one would have to wait for."""
+    """Whether an operator reported an update in progress that another one would have to wait for."""
     stalled = any(c.type == ConditionType.STALLED and c.status == "True" for c in status.conditions)
     waits = any(c.type == ConditionType.READY and c.reason == Reason.SECRET_NOT_FOUND for c in status.conditions)
-    return status.state.config_update is ConfigUpdateState.IN_PROGRESS and not stalled and not waits
+    running = status.observed_generation > 0 and status.state.config_update is ConfigUpdateState.IN_PROGRESS
+    return running and not stalled and not waits
 
 
 def _overridden(old: ServingEndpoint, new: ServingEndpoint) -> bool:

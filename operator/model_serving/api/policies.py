@@ -83,7 +83,8 @@ def config_lock_policy() -> Json:
             variable("overridden", f"{override} == variables.generation"),
             variable("observed", "oldObject.?status.?observedGeneration.orValue(0)"),
             variable("unobserved", "variables.observed > 0 && variables.observed < oldObject.metadata.generation"),
-            variable("updating", f"{update} == '{ConfigUpdateState.IN_PROGRESS}' && !{stalled} && !{waits}"),
+            variable("running", f"variables.observed > 0 && {update} == '{ConfigUpdateState.IN_PROGRESS}'"),
+            variable("updating", f"variables.running && !{stalled} && !{waits}"),
         ],
         validations=[
             denial(
