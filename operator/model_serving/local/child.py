@@ -27,7 +27,10 @@ class ChildError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What to start: arguments, environment, and the file that takes what it says."""
+    """What to start: arguments, environment, and the file that takes what it says.
+
+    The number of the control pipe stands in the environment, and for `CONTROL_FD` in the arguments.
+    """
 
     arguments: Sequence[str]
     environ: Mapping[str, str]
@@ -92,7 +95,7 @@ async def start_child(program: Program) -> Child:
     try:
         with _open_log(program.log) as log:
             process = await asyncio.create_subprocess_exec(
-                *program.arguments,
+                *(str(reading) if argument == CONTROL_FD else argument for argument in program.arguments),
                 env={**program.environ, CONTROL_FD: str(reading)},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,

@@ -5,15 +5,13 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from model_serving.api.endpoint import API_VERSION, KIND, ServingEndpoint
-from model_serving.local.checks import parse_endpoint
+from model_serving.api.documents import UnreadableYaml, read_objects
+from model_serving.api.endpoint import KIND, ServingEndpoint
+from model_serving.api.validation import InvalidEndpoint, check_create, parse_endpoint
 from model_serving.local.errors import InputError
 
 Key = tuple[str, str]
@@ -57,7 +55,11 @@ def parse_documents(text: str, where: str) -> Documents:
     secrets: list[Secret] = []
     ignored: list[str] = []
     faults: list[str] = []
-    for document in _split(text, where):
+    try:
+        documents = read_objects(text)
+    except UnreadableYaml as error:
+        raise InputError(f"{where}: {error}") from None
+    for document in documents:
         kind, name = str(document.get("kind")), _name(document)
         try:
             if kind == KIND:
@@ -77,34 +79,20 @@ def parse_documents(text: str, where: str) -> Documents:
     return Documents(tuple(endpoints), tuple(secrets), tuple(ignored))
 
 
-def _split(text: str, where: str) -> Iterator[dict[str, Any]]:
-    try:
-        documents = list(yaml.safe_load_all(text))
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        # What the parser quotes is cut out: it may be the key of a vendor.
-        problem = re.sub(r"'[^']*'|\"[^\"]*\"", "…", getattr(error, "problem", None) or "it cannot be read")
-        raise InputError(f"{where}{place}: not YAML: {problem}") from None
-    for document in documents:
-        if document is None:
-            continue
-        if not isinstance(document, dict):
-            raise InputError(f"{where}: every document must be a Kubernetes object (apiVersion, kind, metadata, …)")
-        items = document.get("items")
-        yield from items if document.get("kind") == "List" and isinstance(items, list) else [document]
-
-
 def _name(document: dict[str, Any]) -> str:
     metadata = document.get("metadata")
     return str(metadata.get("name")) if isinstance(metadata, dict) else "without metadata"
 
 
 def _endpoint(document: dict[str, Any]) -> ServingEndpoint:
-    if document.get("apiVersion") != API_VERSION:
-        raise InputError(f"apiVersion must be {API_VERSION}")
-    # Status is what a platform observed; whatever a file says of it means nothing, as with kubectl.
-    return parse_endpoint({name: value for name, value in document.items() if name != "status"})
+    try:
+        endpoint = parse_endpoint(document)
+    except InvalidEndpoint as error:
+        raise InputError(str(error)) from None
+    faults = check_create(endpoint, "local")
+    if faults:
+        raise InputError("\n".join(map(str, faults)))
+    return endpoint
 
 
 def _secret(document: dict[str, Any]) -> Secret:

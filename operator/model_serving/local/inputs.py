@@ -16,7 +16,7 @@ from typing import Protocol
 from model_serving.api.endpoint import ServingEndpoint
 from model_serving.api.lock import config_lock
 from model_serving.api.names import CREATOR_ANNOTATION
-from model_serving.local.checks import check_update
+from model_serving.api.validation import check_update
 from model_serving.local.documents import Documents, Key, Secret, read_documents
 from model_serving.local.errors import InputError
 from model_serving.local.secret_files import remove_secret, write_secret
@@ -149,16 +149,17 @@ class Inputs:
         return declared
 
     def _faults(self, source: Source, documents: Documents) -> list[str]:
-        """What forbids the step from the stored endpoints to those of `documents`."""
+        """What forbids the step from the stored endpoints to those of `documents`; the lock has its own answer."""
         faults = []
-        for endpoint in documents.endpoints:
-            known = self._store.find(endpoint.key)
-            try:
-                if known is not None:
-                    check_update(known.endpoint, endpoint)
-            except InputError as error:
-                where = f"{source.name}: ServingEndpoint {endpoint.metadata.name}"
-                faults += [f"{where}: {line}" for line in str(error).splitlines()]
+        for wanted in documents.endpoints:
+            known = self._store.find(wanted.key)
+            if known is None:
+                continue
+            wanted = self._with_creator(wanted, known.endpoint)
+            lock = config_lock(known.endpoint, wanted)
+            where = f"{source.name}: ServingEndpoint {wanted.metadata.name}"
+            found = check_update(known.endpoint, wanted)
+            faults += [f"{where}: {problem}" for problem in found if problem.message != lock]
         return faults
 
     def _apply_secrets(self, declared: Declared) -> list[str]:
@@ -179,7 +180,8 @@ class Inputs:
         wanted = {e.key: (source, e) for source, docs in declared for e in docs.endpoints}
         changes = []
         for key, (source, endpoint) in wanted.items():
-            if self._store.apply(self._with_creator(endpoint), source.name, now):
+            before = known[key].endpoint if key in known else None
+            if self._store.apply(self._with_creator(endpoint, before), source.name, now):
                 changes.append(f"{endpoint.endpoint_name}: {'changed' if key in known else 'created'}")
         for key, record in known.items():
             if record.source and key not in wanted:
@@ -187,12 +189,13 @@ class Inputs:
                 changes.append(f"{record.endpoint.endpoint_name}: removed, for no file declares it any more")
         return changes
 
-    def _with_creator(self, endpoint: ServingEndpoint) -> ServingEndpoint:
-        """The endpoint with the user of this `run` as its creator, unless the file names another."""
-        if not self._creator or CREATOR_ANNOTATION in endpoint.metadata.annotations:
+    def _with_creator(self, endpoint: ServingEndpoint, before: ServingEndpoint | None) -> ServingEndpoint:
+        """The endpoint with its creator: as the file says, else as it was, else the user of this `run`."""
+        given = endpoint.metadata.annotations
+        creator = before.metadata.annotations.get(CREATOR_ANNOTATION, "") if before else self._creator
+        if not creator or CREATOR_ANNOTATION in given:
             return endpoint
-        annotations = {**endpoint.metadata.annotations, CREATOR_ANNOTATION: self._creator}
-        metadata = endpoint.metadata.model_copy(update={"annotations": annotations})
+        metadata = endpoint.metadata.model_copy(update={"annotations": {**given, CREATOR_ANNOTATION: creator}})
         return endpoint.model_copy(update={"metadata": metadata})
 
 

@@ -19,6 +19,17 @@ _EXAMPLES = {
 }
 
 
+_CALLS = {
+    "llm/v1/chat": (
+        'chat.completions.create(model="{}", messages=[{{"role": "user", "content": "hello"}}])'
+        ".choices[0].message.content"
+    ),
+    "llm/v1/completions": 'completions.create(model="{}", prompt="hello").choices[0].text',
+    "llm/v1/embeddings": 'embeddings.create(model="{}", input="hello").data[0].embedding[:3]',
+}
+_PIPE_WIDTH = 200
+
+
 class Report(Protocol):
     """Where the runner's news go."""
 
@@ -63,7 +74,9 @@ class TextReport:
     """For people: lines as things happen, then a table and what to try."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(highlight=False, soft_wrap=True)
+        # A pipe has no width: nothing is folded there.
+        width = None if sys.stdout.isatty() else _PIPE_WIDTH
+        self._console = console or Console(highlight=False, width=width)
 
     def note(self, text: str) -> None:
         """A line."""
@@ -90,12 +103,14 @@ class TextReport:
 
     def _print(self, text: str, style: str | None = None) -> None:
         # Never as markup: messages hold what providers and users wrote.
-        self._console.print(text, style=style, markup=False)
+        self._console.print(text, style=style, markup=False, soft_wrap=True)
 
 
 def endpoint_table(rows: Sequence[Row]) -> Table:
     """Endpoints for people."""
-    table = Table("ENDPOINT", "STATE", "MODEL", "URL", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for title in ("ENDPOINT", "STATE", "MODEL", "URL"):
+        table.add_column(title, overflow="fold")
     for row in rows:
         state = row.reason if row.ready else f"{row.reason}: {row.message}"
         table.add_row(row.name, state, row.model, row.url)
@@ -110,12 +125,7 @@ def curl_line(row: Row, token: str) -> str:
 
 def python_lines(base: str, token: str | None, row: Row) -> str:
     """The same with the `openai` package."""
-    calls = {
-        "llm/v1/chat": 'chat.completions.create(model="%s", messages=[{"role": "user", "content": "hello"}])',
-        "llm/v1/completions": 'completions.create(model="%s", prompt="hello")',
-        "llm/v1/embeddings": 'embeddings.create(model="%s", input="hello")',
-    }
-    call = calls.get(row.task, "models.list()  # %s") % row.name
+    call = _CALLS.get(row.task, "models.list()").format(row.name)
     key = f'"{token}"' if token else "TOKEN"
     return "\n".join(
         ("from openai import OpenAI", f'client = OpenAI(base_url="{base}", api_key={key})', f"print(client.{call})")

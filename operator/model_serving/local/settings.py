@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from model_serving.lifecycle.observed import Deadlines
-from model_serving.local.child import Program
+from model_serving.local.child import CONTROL_FD, Program
 from model_serving.local.folder import StateFolder
 from model_serving.local.sample import DEMO_PORT
 
@@ -68,5 +68,5 @@ def router_program(settings: RunSettings, folder: StateFolder, port: int) -> Pro
 
 def demo_program(settings: RunSettings, folder: StateFolder, port: int) -> Program:
     """The demo provider."""
-    arguments = command("demo-provider", "--host", "127.0.0.1", "--port", str(port))
+    arguments = command("demo-provider", "--port", str(port), "--control-fd", CONTROL_FD)
     return Program(arguments, child_environ(settings), folder.logs / "demo-provider.log")

@@ -55,7 +55,7 @@ class Store:
 
     def records(self) -> list[Record]:
         """All endpoints, oldest first."""
-        rows = self._db.execute(f"SELECT {_COLUMNS} FROM endpoints ORDER BY created, uid").fetchall()
+        rows = self._db.execute(f"SELECT {_COLUMNS} FROM endpoints ORDER BY rowid").fetchall()
         return [Record(_endpoint(row), self._history(row["uid"]), row["source"]) for row in rows]
 
     def find(self, key: Key) -> Record | None:
