@@ -28,10 +28,11 @@ from model_serving.controller.intake import Intake
 from model_serving.controller.lease import Lease
 from model_serving.controller.logs import configure_logs
 from model_serving.controller.metrics import Metrics
+from model_serving.controller.own_image import with_image
 from model_serving.controller.proxy_reader import ProxyReader
 from model_serving.controller.queue import Queue
 from model_serving.controller.reconciler import Reconciler
-from model_serving.controller.settings import Settings
+from model_serving.controller.settings import Settings, SettingsError
 from model_serving.controller.sweep import Sweeper
 from model_serving.controller.tools import Tools
 from model_serving.controller.watches import build_watches, fill, watched_by_kopf, watched_by_us
@@ -62,6 +63,11 @@ async def serve(settings: Settings, connection: Connection, stop: asyncio.Event 
         with suppress(ValueError, RuntimeError):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with Client(connection) as client, ProxyReader() as reader:
+        try:
+            settings = await with_image(settings, client)
+        except SettingsError as problem:
+            log.error("cannot start: %s", problem)
+            return 2
         operator = Operator(settings, client, reader)
         async with HealthServer(
             port=settings.health_port, live=operator.live, ready=operator.ready, metrics=operator.metrics

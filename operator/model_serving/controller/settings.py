@@ -55,7 +55,7 @@ class Settings:
     """Each field is the environment variable `MODEL_SERVING_` + its name in capitals; durations are seconds."""
 
     image: str = _setting(_text, "")
-    """The image of the proxies. Required."""
+    """The image of the proxies; empty: the operator's own (`own_image.py`)."""
     image_pull_policy: str = _setting(_one_of("Always", "IfNotPresent", "Never"), "IfNotPresent")
     image_pull_secrets: tuple[str, ...] = _setting(_words, ())
     namespaces: tuple[str, ...] = _setting(_words, ())
@@ -104,8 +104,6 @@ def from_environ(environ: Mapping[str, str]) -> Settings:
             values[item.name] = item.metadata["parse"](text)
         except ValueError as error:
             complaints.append(f"{name}: {error}, not {text!r}")
-    if not values.get("image"):
-        complaints.append(f"{PREFIX}IMAGE: set it to the image of the proxies, usually the operator's own")
     settings = Settings(**values)
     if settings.min_ready_seconds >= settings.progress_deadline_seconds:
         complaints.append(f"{PREFIX}MIN_READY_SECONDS: set it below {PREFIX}PROGRESS_DEADLINE_SECONDS")
