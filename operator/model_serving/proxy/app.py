@@ -1,0 +1,102 @@
+"""The proxy process: all parts put together. Started by `cli.py` through `run_proxy`."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+import time
+
+from model_serving.proxy.admin import Admin
+from model_serving.proxy.control import Message
+from model_serving.proxy.errors import refusal_body
+from model_serving.proxy.hosts import Leave, refusal
+from model_serving.proxy.http.pool import Origin, Pool
+from model_serving.proxy.http.server import Server, ServerLimits
+from model_serving.proxy.metrics import Metrics
+from model_serving.proxy.pipeline import Bounds, Pipeline, RequestIds
+from model_serving.proxy.process import Process, run_process
+from model_serving.proxy.settings import ProxySettings
+from model_serving.proxy.state import State
+from model_serving.proxy.upstream import Services
+from model_serving.proxy_config import Layout, ProxyStatus
+
+LOOK_SECONDS = 1.0
+"""How often files are looked at."""
+
+
+def run_proxy(settings: ProxySettings) -> int:
+    """Runs a proxy until it is told to end; returns the exit code."""
+    return run_process(_main(settings))
+
+
+async def _main(settings: ProxySettings) -> int:
+    return await Process(ProxyService(settings), settings.process).run()
+
+
+class ProxyService:
+    """The parts of a proxy and what time and parent do to them."""
+
+    def __init__(self, settings: ProxySettings) -> None:
+        loop = asyncio.get_running_loop()
+        process = settings.process
+        self.state = State(Layout(settings.root))
+        metrics = Metrics()
+        denied = settings.denied_addresses
+
+        def rule(origin: Origin, address: str) -> str:
+            return refusal(address, Leave(origin.realm), denied)
+
+        self._pool = Pool(loop, rule)
+        services = Services(self._pool, self.state.credentials, metrics, loop.time, time.time)
+        self.pipeline = Pipeline(
+            self.state,
+            services,
+            RequestIds(secrets.token_hex(6)),
+            bounds=Bounds(process.max_in_flight, settings.stream_idle_seconds),
+            lot=random.random,
+        )
+        metrics.in_flight = lambda: len(self.pipeline.in_flight)
+        metrics.credentials = lambda: [
+            (credential.file.secret, credential.file.key, credential.loaded_at)
+            for credential in self.state.credentials.all()
+        ]
+        self.data = Server(self.pipeline.handle, refusal_body, ServerLimits(connections=process.max_connections))
+        self.admin = Server(Admin(self.status, metrics).handle, refusal_body, ServerLimits(connections=256))
+        self._next_look = 0.0
+
+    def status(self) -> ProxyStatus:
+        """How the proxy stands."""
+        return self.state.status(len(self.pipeline.in_flight))
+
+    def listening(self) -> None:
+        """Both ports are open."""
+        self.state.listening = True
+
+    def message(self, message: Message) -> None:
+        """The parent hands over the key that it shares with the router."""
+        if message.router_key is not None:
+            self.state.trust_router(message.router_key)
+
+    def tick(self, now: float, wall: float) -> None:
+        """Deadlines, and once a second the files."""
+        self.data.sweep(now, wall)
+        self.admin.sweep(now, wall)
+        self.pipeline.in_flight.sweep(now)
+        if now < self._next_look:
+            return
+        self._next_look = now + LOOK_SECONDS
+        self._pool.sweep(now)
+        self.pipeline.limiter.sweep(now)
+        self.state.refresh(now, wall)
+        if self.state.runtime is not None:
+            self.data.max_body_bytes = self.state.runtime.config.max_body_bytes
+
+    def drain(self) -> None:
+        """No new callers should come."""
+        self.state.draining = True
+
+    def end(self) -> None:
+        """Cuts the calls that are still under way."""
+        self.pipeline.in_flight.abort()
+        self._pool.close()

@@ -1,0 +1,204 @@
+"""Everything that can go wrong with a call: one tree; each error knows its status, its code and its bodies.
+
+    ProxyError
+    ├── BadRequest 400 · InvalidParameter 400 · Unauthenticated 401 · PermissionDenied 403
+    ├── EndpointNotFound 404 · MethodNotAllowed 405
+    ├── LimitExceeded 429 · Overloaded 429
+    ├── Unavailable 503 · DeadlineExceeded 504
+    └── ProviderError: the provider's own answer
+
+Two formats of body: Databricks' (`error_code`, `message`), and on OpenAI's routes the same with an `error` object
+added. On `/invocations` that object would break Databricks' clients. A message never holds a secret or a prompt."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+
+Json = Any
+
+_CODES = {
+    400: "BAD_REQUEST",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "RESOURCE_DOES_NOT_EXIST",
+    409: "RESOURCE_CONFLICT",
+    429: "REQUEST_LIMIT_EXCEEDED",
+    499: "CANCELLED",
+    500: "INTERNAL_ERROR",
+    501: "NOT_IMPLEMENTED",
+    503: "TEMPORARILY_UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+"""Codes of the statuses that clients know; a provider's other statuses are mapped onto these."""
+
+_OPENAI_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    429: "rate_limit_exceeded",
+}
+
+
+class ProxyError(Exception):
+    """A call that fails. `retry_after` in seconds; `parameter` is the field at fault."""
+
+    status = 500
+    error_code = "INTERNAL_ERROR"
+
+    def __init__(self, message: str, *, retry_after: float | None = None, parameter: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.retry_after = retry_after
+        self.parameter = parameter
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """Headers that this error adds to the answer."""
+        if self.retry_after is None:
+            return []
+        return [(b"retry-after", b"%d" % max(1, math.ceil(self.retry_after)))]
+
+    def body(self, openai: bool) -> bytes:
+        """The answer's body in the client's format."""
+        body: dict[str, Json] = {"error_code": self.error_code, "message": self.message}
+        if openai:
+            body["error"] = self.openai_error()
+        return msgspec.json.encode(body)
+
+    def event(self) -> bytes:
+        """The event that ends a stream which has begun: clients raise on `error`."""
+        body = {"error": self.openai_error(), "error_code": self.error_code, "message": self.message}
+        return b"data: %b\n\n" % msgspec.json.encode(body)
+
+    def openai_error(self) -> dict[str, Json]:
+        """The error object of OpenAI's API."""
+        default = "server_error" if self.status >= 500 else "invalid_request_error"
+        return {
+            "message": self.message,
+            "type": _OPENAI_TYPES.get(self.status, default),
+            "code": self.error_code,
+            "param": self.parameter,
+        }
+
+
+class BadRequest(ProxyError):
+    """The body cannot be understood."""
+
+    status = 400
+    error_code = "BAD_REQUEST"
+
+
+class InvalidParameter(ProxyError):
+    """A field has a value that cannot be."""
+
+    status = 400
+    error_code = "INVALID_PARAMETER_VALUE"
+
+
+class Unauthenticated(ProxyError):
+    """No caller, or one that nobody knows."""
+
+    status = 401
+    error_code = "UNAUTHENTICATED"
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        return [(b"www-authenticate", b"Bearer")]
+
+
+class PermissionDenied(ProxyError):
+    """The caller may not do this."""
+
+    status = 403
+    error_code = "PERMISSION_DENIED"
+
+
+class EndpointNotFound(ProxyError):
+    """No such endpoint, served entity or path."""
+
+    status = 404
+    error_code = "ENDPOINT_NOT_FOUND"
+
+
+class MethodNotAllowed(ProxyError):
+    """The path exists for another method."""
+
+    status = 405
+    error_code = "INVALID_PARAMETER_VALUE"
+
+    def __init__(self, message: str, allow: str) -> None:
+        super().__init__(message)
+        self.allow = allow
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        return [(b"allow", self.allow.encode())]
+
+
+class LimitExceeded(ProxyError):
+    """A rate limit is used up; `key` tells which. Clients look for the code at the start of the message."""
+
+    status = 429
+    error_code = "REQUEST_LIMIT_EXCEEDED"
+
+    def __init__(self, message: str, key: str, retry_after: float) -> None:
+        super().__init__(f"REQUEST_LIMIT_EXCEEDED: {message}", retry_after=retry_after)
+        self.key = key
+
+
+class Overloaded(ProxyError):
+    """More calls at once than this process takes."""
+
+    status = 429
+    error_code = "RESOURCE_EXHAUSTED"
+
+
+class Unavailable(ProxyError):
+    """Not ready, or the upstream cannot be reached, or it broke off."""
+
+    status = 503
+    error_code = "TEMPORARILY_UNAVAILABLE"
+
+    def __init__(self, message: str, retry_after: float = 1.0) -> None:
+        super().__init__(message, retry_after=retry_after)
+
+
+class DeadlineExceeded(ProxyError):
+    """The upstream took too long."""
+
+    status = 504
+    error_code = "DEADLINE_EXCEEDED"
+
+
+class ProviderError(ProxyError):
+    """The provider answered with an error: its status where clients know it, its words in the message."""
+
+    def __init__(self, provider: str, status: int, body: Json, retry_after: float | None = None) -> None:
+        self.status, self.error_code = _provider_status(status)
+        wrapped: dict[str, Json] = {"external_model_provider": provider, "external_model_error": body}
+        if self.status != status:
+            wrapped["external_model_status"] = status
+        if retry_after is None and self.status in (429, 503):
+            retry_after = 1.0
+        super().__init__(msgspec.json.encode(wrapped).decode(), retry_after=retry_after)
+        self._body = body
+
+    def openai_error(self) -> dict[str, Json]:
+        """The provider's own object where it has one, completed."""
+        own = self._body.get("error") if isinstance(self._body, dict) else None
+        if not isinstance(own, dict):
+            return super().openai_error()
+        known = {name: own[name] for name in ("message", "type", "code", "param") if name in own}
+        return super().openai_error() | known
+
+
+def _provider_status(status: int) -> tuple[int, str]:
+    if status in _CODES:
+        return status, _CODES[status]
+    return (400, "INVALID_PARAMETER_VALUE") if 400 <= status < 500 else (503, "TEMPORARILY_UNAVAILABLE")
+
+
+def refusal_body(status: int, reason: str) -> bytes:
+    """The body for what the HTTP server refuses by itself: a request that never became a call."""
+    code = {500: "INTERNAL_ERROR", 503: "TEMPORARILY_UNAVAILABLE"}.get(status, "INVALID_PARAMETER_VALUE")
+    return msgspec.json.encode({"error_code": code, "message": reason})

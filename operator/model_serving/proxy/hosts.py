@@ -1,0 +1,98 @@
+"""Which addresses the proxy may connect to. Pure; asked by the dialler with the addresses that DNS gave.
+
+Names are checked at admission, but a name can point anywhere: what counts is the address that is connected to.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from enum import StrEnum
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class HostClass(StrEnum):
+    """How far an address is reachable, and so whose leave it needs."""
+
+    PUBLIC = "public"
+    PRIVATE = "private"
+    LOOPBACK = "loopback"
+    NEVER = "never"
+
+
+class Leave(StrEnum):
+    """Which hosts may be called (`Policy.upstream_leave`)."""
+
+    PUBLIC = "public"
+    """Public addresses, over https."""
+    PRIVATE = "private"
+    """Private ranges too, and http."""
+    LOCAL = "local"
+    """Loopback too: model servers on a laptop."""
+    TRUSTED = "trusted"
+    """Addresses that the platform itself gave (the router's table): no check."""
+
+
+# Sources: cloud vendors' pages on instance metadata; these lie outside the link-local range.
+_METADATA = frozenset(
+    ipaddress.ip_address(text)
+    for text in ("fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "168.63.129.16", "192.0.0.192")
+)
+_PRIVATE = tuple(
+    ipaddress.ip_network(text)
+    for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
+)
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+_ALLOWED = {
+    Leave.PUBLIC: frozenset({HostClass.PUBLIC}),
+    Leave.PRIVATE: frozenset({HostClass.PUBLIC, HostClass.PRIVATE}),
+    Leave.LOCAL: frozenset({HostClass.PUBLIC, HostClass.PRIVATE, HostClass.LOOPBACK}),
+    Leave.TRUSTED: frozenset(HostClass),
+}
+
+
+def host_class(text: str) -> HostClass:
+    """The class of an IP address. ValueError when the text is none."""
+    address = _unwrapped(ipaddress.ip_address(text.partition("%")[0]))
+    if address in _METADATA or address.is_link_local or address.is_unspecified or address.is_multicast:
+        return HostClass.NEVER
+    if address.is_loopback:
+        return HostClass.LOOPBACK
+    if any(address in network for network in _PRIVATE if network.version == address.version):
+        return HostClass.PRIVATE
+    return HostClass.PUBLIC if address.is_global else HostClass.NEVER
+
+
+def refusal(text: str, leave: Leave, denied: frozenset[str] = frozenset()) -> str:
+    """Why an address may not be called; empty when it may. `denied` are addresses that never may."""
+    if leave is Leave.TRUSTED:
+        return ""
+    kind = host_class(text)
+    if kind is HostClass.NEVER or text in denied:
+        return "this address is never called from here"
+    if kind in _ALLOWED[leave]:
+        return ""
+    if kind is HostClass.LOOPBACK:
+        return "loopback addresses are not called from here"
+    return "private addresses need the admin's leave (namespace label model-serving.dev/private-upstreams)"
+
+
+def scheme_refusal(https: bool, leave: Leave) -> str:
+    """Why a URL's scheme may not be used; empty when it may."""
+    if https or leave is not Leave.PUBLIC:
+        return ""
+    return "http:// needs the admin's leave (namespace label model-serving.dev/private-upstreams): use https://"
+
+
+def _unwrapped(address: Address) -> Address:
+    """The IPv4 address inside an IPv6 one, where there is one: the connection would go there."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
+    if address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    if address.sixtofour is not None:
+        return address.sixtofour
+    if address in _NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address

@@ -1,0 +1,327 @@
+"""One accepted connection: bytes in, exchanges out, in order.
+
+Made by `Server.connection`. Pipelined requests wait until the one before is answered. Whatever is refused here is
+answered once and the connection then ends: after a fault in the framing nothing that follows can be trusted."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections import deque
+from typing import TYPE_CHECKING, cast
+
+import httptools
+
+from model_serving.proxy.http.exchange import Exchange, Request
+from model_serving.proxy.http.head import CLOSE, JSON, ONCE, lines, request_fault, status_line
+
+if TYPE_CHECKING:
+    from model_serving.proxy.http.server import Server
+
+log = logging.getLogger(__name__)
+NEVER = math.inf
+_PIECES = 256  # body fragments kept apart before they are joined: a client may send a chunk per byte
+
+
+class _RefusedError(Exception):
+    """Stops the parser: `Connection._refusal` says why."""
+
+
+class Connection(asyncio.Protocol):
+    """The protocol of one client connection, and the callbacks of its parser."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._parser = httptools.HttpRequestParser(self)
+        self._transport: asyncio.Transport | None = None
+        self._exchange: Exchange | None = None
+        self._waiting: deque[Request] = deque()
+        self._refusal: tuple[int, str] | None = None
+        self._last = False  # the request that ends the connection has arrived, or a refusal is due
+        self._lingering = False
+        self._serving = False
+        self._slow = False
+        self._in_message = False
+        self._in_body = False
+        self._close_after = False
+        self._born = server.now
+        self._head_bytes = 0
+        self._unsent = 0  # bytes that the client had not taken when last looked at
+        self.deadline = server.now + server.limits.idle_seconds
+
+    # What asyncio tells us
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but name
+        self._server.connections.add(self)
+        if self._server.full:
+            self._refuse(503, "this server has as many connections as it can serve: try again in a second")
+
+    def data_received(self, data: bytes) -> None:
+        if self._last:
+            return
+        if not self._in_message and not self._in_body:
+            self._head_bytes = 0
+            self._set_deadline(self._server.limits.head_seconds)
+        if not self._in_body:
+            self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._refuse(400, "this server does not switch protocols: send no Upgrade and no CONNECT")
+        except httptools.HttpParserError as error:
+            status, reason = self._refusal or (400, f"the request is not valid HTTP: {error}")
+            self._refuse(status, reason)
+        else:
+            if self._in_message and not self._in_body and self._head_bytes > self._server.limits.head_bytes:
+                self._refuse(431, self._head_too_large())
+
+    def eof_received(self) -> bool:
+        return False  # a client that stops sending has gone; the transport closes
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._server.connections.discard(self)
+        self._last = True
+        self._waiting.clear()
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.lost()
+
+    def pause_writing(self) -> None:
+        self._slow = True
+        self._await_reader()
+        if self._exchange is not None and self._exchange.listener is not None:
+            self._exchange.listener.client_slow()
+
+    def resume_writing(self) -> None:
+        self._slow = False
+        self.deadline = NEVER
+        if self._lingering:
+            self._await_reader()
+        elif self._exchange is None:
+            self._set_deadline(self._server.limits.idle_seconds)
+        elif self._exchange.listener is not None:
+            self._exchange.listener.client_ready()
+
+    # What the parser tells us
+
+    def on_message_begin(self) -> None:
+        self._in_message = True
+        self._target = b""
+        self._headers: dict[bytes, bytes] = {}
+        self._body: list[bytes] = []
+        self._body_bytes = 0
+        self._names = 0
+        self._head_size = 0
+
+    def on_url(self, url: bytes) -> None:
+        self._target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_body:
+            return  # trailers
+        self._names += 1
+        self._head_size += len(name) + len(value)
+        limits = self._server.limits
+        if self._names > limits.header_count or self._head_size > limits.head_bytes:
+            self._stop(431, self._head_too_large())
+        name = name.lower()
+        if name not in self._headers:
+            self._headers[name] = value
+        elif name in ONCE or name.startswith(b"x-model-serving-"):
+            self._stop(400, f"the header {name.decode('latin-1')} comes twice: send it once")
+        else:
+            self._headers[name] += b", " + value
+
+    def on_headers_complete(self) -> None:
+        if self._parser.should_upgrade():
+            self._stop(400, "this server does not switch protocols: send no Upgrade and no CONNECT")
+        if self._head_size + len(self._target) > self._server.limits.head_bytes:
+            self._stop(431, self._head_too_large())
+        fault = request_fault(self._headers, self._parser.get_http_version())
+        if fault:
+            self._stop(400, fault)
+        self._in_body = True
+        length = self._headers.get(b"content-length")
+        if length is not None and int(length) > self._server.max_body_bytes:
+            self._stop(413, self._body_too_large())
+        self._set_deadline(self._server.limits.body_seconds)
+        if b"expect" in self._headers:
+            self._expect()
+
+    def on_body(self, data: bytes) -> None:
+        self._body_bytes += len(data)
+        if self._body_bytes > self._server.max_body_bytes:
+            self._stop(413, self._body_too_large())
+        self._body.append(data)
+        if len(self._body) > _PIECES:
+            self._body = [b"".join(self._body)]
+
+    def on_message_complete(self) -> None:
+        self._in_message = self._in_body = False
+        self._last = not self._parser.should_keep_alive()
+        request = Request(
+            self._parser.get_method(),
+            self._target,
+            self._headers,
+            self._body[0] if len(self._body) == 1 else b"".join(self._body),
+            self._parser.get_http_version(),
+        )
+        if self._exchange is None and not self._waiting:
+            self._begin(request)
+        else:
+            self._waiting.append(request)
+            self._reading(False)
+
+    # What exchanges ask of us
+
+    def write_head(self, status: int, head: bytes, body: bytes) -> None:
+        """Writes the first line, our own headers, `head`, and as much of the body as there is."""
+        self._close_after = self._must_close()
+        ending = b"connection: close\r\n" if self._close_after else b""
+        self.write(b"%bdate: %b\r\n%b%b\r\n%b" % (status_line(status), self._server.date, ending, head, body))
+
+    def write(self, data: bytes) -> None:
+        """Writes bytes of an answer."""
+        if self._transport is not None:
+            self._transport.write(data)
+
+    def answered(self) -> None:
+        """The current exchange is complete: go on with the next request, or end."""
+        self._exchange = None
+        if self._close_after:
+            self._linger()
+        else:
+            self._next()
+
+    def abort(self) -> None:
+        """Drops the connection, unsent bytes included."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    # What the server asks of us
+
+    def expired(self) -> None:
+        """The deadline has passed."""
+        if self._unsent_bytes():
+            if self._unsent_bytes() < self._unsent:
+                self._await_reader()
+            else:
+                self.abort()
+        elif self._lingering and self._transport is not None:
+            self._transport.close()
+        elif self._in_message:
+            self._refuse(408, "the request did not arrive in time: send head and body without long pauses")
+        else:
+            self.close_if_idle()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is being received, served or answered."""
+        return self._exchange is not None or self._in_message or self._unsent_bytes() > 0
+
+    def close_if_idle(self) -> None:
+        """Closes the connection unless it serves or receives a request."""
+        if not self.busy and self._transport is not None:
+            self._transport.close()
+
+    # Inside
+
+    def _begin(self, request: Request) -> None:
+        self.deadline = NEVER
+        exchange = self._exchange = Exchange(self, request)
+        try:
+            self._server.handler(exchange)
+        except Exception:
+            log.exception("a call failed because of a fault in this program")
+            self._last = True
+            exchange.respond(500, lines([JSON]), self._server.refusal(500, "this server failed to handle the call"))
+
+    def _next(self) -> None:
+        # A loop, not a recursion: one read may hold a thousand requests that are all answered at once.
+        if self._serving:
+            return
+        self._serving = True
+        while self._exchange is None and self._waiting and not self._lingering:
+            self._begin(self._waiting.popleft())
+        self._serving = False
+        if self._exchange is not None or self._lingering:
+            return
+        if self._refusal is not None:
+            self._refuse(*self._refusal)
+            return
+        self._reading(True)
+        limits = self._server.limits
+        self._set_deadline(limits.head_seconds if self._in_message else limits.idle_seconds)
+
+    def _must_close(self) -> bool:
+        """Whether the answer that is being written is the connection's last."""
+        if self._waiting or self._refusal is not None:
+            return False
+        aged = self._server.now - self._born > self._server.limits.connection_age_seconds
+        return self._last or self._server.draining or aged
+
+    def _expect(self) -> None:
+        if self._headers[b"expect"].lower() != b"100-continue":
+            self._stop(417, "the Expect header may only be 100-continue")
+        if self._exchange is None and self._parser.get_http_version() == "1.1":
+            self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _stop(self, status: int, reason: str) -> None:
+        self._refusal = (status, reason)
+        raise _RefusedError
+
+    def _refuse(self, status: int, reason: str) -> None:
+        """Answers with an error and ends the connection, after the exchange that is under way."""
+        self._refusal = (status, reason)
+        self._last = True
+        if self._exchange is not None or self._waiting:
+            self._reading(False)
+            return
+        body = self._server.refusal(status, reason)
+        retry = b"retry-after: 1\r\n" if status == 503 else b""
+        head = lines([JSON, CLOSE]) + retry + b"date: %b\r\ncontent-length: %d\r\n\r\n" % (self._server.date, len(body))
+        self.write(status_line(status) + head + body)
+        self._linger()
+
+    def _linger(self) -> None:
+        """Ends our side and reads on for a moment: closing with unread bytes would destroy the answer on its way."""
+        self._last = self._lingering = True
+        self.deadline = self._server.now + self._server.limits.linger_seconds
+        if self._unsent_bytes():
+            self._await_reader()
+        if self._transport is None or self._transport.is_closing():
+            return
+        self._reading(True)
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        else:
+            self._transport.close()
+
+    def _unsent_bytes(self) -> int:
+        return self._transport.get_write_buffer_size() if self._transport is not None else 0
+
+    def _await_reader(self) -> None:
+        """The client reads slowly: fine as long as it takes something between two looks."""
+        self._unsent = self._unsent_bytes()
+        self.deadline = self._server.now + self._server.limits.stalled_write_seconds
+
+    def _reading(self, wanted: bool) -> None:
+        if self._transport is None or self._transport.is_closing():
+            return
+        if wanted:
+            self._transport.resume_reading()
+        else:
+            self._transport.pause_reading()
+
+    def _set_deadline(self, seconds: float) -> None:
+        if self._exchange is None and not self._slow:
+            self.deadline = self._server.now + seconds
+
+    def _head_too_large(self) -> str:
+        limits = self._server.limits
+        return f"the request's head is too large: at most {limits.head_bytes} bytes and {limits.header_count} headers"
+
+    def _body_too_large(self) -> str:
+        return f"the request's body is too large: at most {self._server.max_body_bytes} bytes"

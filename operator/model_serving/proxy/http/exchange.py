@@ -1,0 +1,95 @@
+"""One request and the answer to it, as the server's handler sees them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+if TYPE_CHECKING:
+    from model_serving.proxy.http.connection import Connection
+
+
+class Request(msgspec.Struct, frozen=True, gc=False):
+    """A complete request. `target` is what stood in the request line; header names are lower-case."""
+
+    method: bytes
+    target: bytes
+    headers: dict[bytes, bytes]
+    body: bytes
+    version: str
+
+
+class ClientListener(Protocol):
+    """Who wants to know how the client of an exchange is doing."""
+
+    def client_gone(self) -> None:
+        """The connection is lost: nobody reads the answer."""
+
+    def client_slow(self) -> None:
+        """More is written than the client reads: stop producing."""
+
+    def client_ready(self) -> None:
+        """The client has caught up."""
+
+
+class Exchange:
+    """Answers one request: `respond` whole, or `start`, `write` …, `end`. After `done` every call is without effect."""
+
+    __slots__ = ("_connection", "done", "listener", "request", "started")
+
+    def __init__(self, connection: Connection, request: Request) -> None:
+        self._connection = connection
+        self.request = request
+        self.listener: ClientListener | None = None
+        self.started = False
+        self.done = False
+
+    def respond(self, status: int, head: bytes, body: bytes) -> None:
+        """Sends a complete answer; `head` are rendered header lines without length."""
+        if self.done or self.started:
+            return
+        content = b"" if self.request.method == b"HEAD" else body
+        self._connection.write_head(status, head + b"content-length: %d\r\n" % len(body), content)
+        self._finish()
+
+    def start(self, status: int, head: bytes) -> None:
+        """Begins an answer of unknown length."""
+        if self.done or self.started:
+            return
+        self.started = True
+        framing = b"transfer-encoding: chunked\r\n" if self._chunked else b""
+        self._connection.write_head(status, head + framing, b"")
+
+    def write(self, data: bytes) -> None:
+        """Sends a piece of a started answer at once."""
+        if data and self.started and not self.done:
+            self._connection.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+
+    def end(self) -> None:
+        """Completes a started answer."""
+        if self.started and not self.done:
+            if self._chunked:
+                self._connection.write(b"0\r\n\r\n")
+            self._finish()
+
+    def cut(self) -> None:
+        """Gives up a started answer so that the client sees that it is incomplete."""
+        if not self.done:
+            self.done = True
+            self._connection.abort()
+
+    def lost(self) -> None:
+        """The client is gone (called by the connection)."""
+        if not self.done:
+            self.done = True
+            if self.listener is not None:
+                self.listener.client_gone()
+
+    @property
+    def _chunked(self) -> bool:
+        return self.request.version == "1.1"
+
+    def _finish(self) -> None:
+        self.done = True
+        self._connection.answered()

@@ -1,0 +1,85 @@
+"""The server side of HTTP/1.1: one protocol per connection, requests served one after the other.
+
+Started by `process.py`; hands each complete request to the handler as an `Exchange`. It refuses by itself what is not
+proper HTTP, too large or too slow. Deadlines are looked at by `Server.sweep`, called a few times a second, not by a
+timer per call."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from model_serving.proxy.http.connection import Connection
+from model_serving.proxy.http.exchange import Exchange
+from model_serving.proxy.http.head import http_date
+
+
+@dataclass(frozen=True, slots=True)
+class ServerLimits:
+    """What one client may ask of the server. Times in seconds."""
+
+    connections: int = 8192
+    head_bytes: int = 32 * 1024
+    header_count: int = 100
+    head_seconds: float = 10.0
+    body_seconds: float = 60.0
+    idle_seconds: float = 75.0
+    stalled_write_seconds: float = 60.0
+    linger_seconds: float = 2.0
+    connection_age_seconds: float = 600.0
+
+
+Handler = Callable[[Exchange], None]
+Refusal = Callable[[int, str], bytes]
+"""Makes the body of a refusal from status and reason."""
+
+
+class Server:
+    """What all connections share: the handler, the limits, and whether it drains."""
+
+    def __init__(self, handler: Handler, refusal: Refusal, limits: ServerLimits | None = None) -> None:
+        self.handler = handler
+        self.refusal = refusal
+        self.limits = limits or ServerLimits()
+        self.max_body_bytes = 4 * 1024 * 1024
+        self.draining = False
+        self.connections: set[Connection] = set()
+        self.date = b""
+        self.now = 0.0
+
+    def connection(self) -> Connection:
+        """A protocol for one accepted connection (the factory that asyncio asks)."""
+        return Connection(self)
+
+    def sweep(self, now: float, wall: float) -> None:
+        """Ends what took too long; `now` is the loop's clock, `wall` seconds since the epoch for the Date header."""
+        self.now = now
+        self.date = http_date(wall)
+        for connection in list(self.connections):
+            if connection.deadline <= now:
+                connection.expired()
+
+    def drain(self) -> None:
+        """From now on each answer ends its connection."""
+        self.draining = True
+
+    def close_idle(self) -> None:
+        """Closes the connections that serve nothing now."""
+        for connection in list(self.connections):
+            connection.close_if_idle()
+
+    @property
+    def busy(self) -> bool:
+        """Whether any connection serves or receives a request, or has an answer to send."""
+        return any(connection.busy for connection in self.connections)
+
+    @property
+    def full(self) -> bool:
+        """Whether a further connection is one too many."""
+        return len(self.connections) > self.limits.connections
+
+
+async def listen(server: Server, host: str, port: int) -> asyncio.Server:
+    """Opens a listener for `server`. OSError when the address cannot be bound."""
+    return await asyncio.get_running_loop().create_server(server.connection, host, port, backlog=4096)

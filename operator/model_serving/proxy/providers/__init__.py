@@ -1,0 +1,1 @@
+"""Vendors: one file each, all of the same shape (`base.Provider`); `registry.py` lists them."""

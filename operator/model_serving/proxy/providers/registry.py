@@ -1,0 +1,9 @@
+"""All providers by name. A further one is a file of this folder and a row here."""
+
+from __future__ import annotations
+
+from model_serving.proxy.providers.base import Provider
+from model_serving.proxy.providers.custom import Custom
+from model_serving.proxy.providers.openai import OpenAI
+
+PROVIDERS: dict[str, Provider] = {provider.name: provider for provider in (OpenAI(), Custom())}

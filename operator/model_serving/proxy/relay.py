@@ -1,0 +1,284 @@
+"""One call between client and upstream: moves bytes, keeps time, ends exactly once. Used by proxy and router.
+
+What the bytes mean is the delivery's business (`upstream.TargetCall`, `router_call.RoutedCall`). An answer is either
+collected and sent whole, so that a truncated one becomes a proper error, or streamed as it comes. A stream that
+breaks ends in an error event, never in an end mark."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from model_serving.proxy.errors import DeadlineExceeded, ProxyError, Unavailable
+from model_serving.proxy.http.exchange import Exchange
+from model_serving.proxy.http.pool import Fetch
+from model_serving.proxy.http.response import Failure, ResponseListener
+
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+END_GRACE_SECONDS = 2.0
+CLIENT_GONE = 499
+
+Send = Callable[[ResponseListener], Fetch]
+"""Starts a fetch that reports to the listener."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A complete answer for the client; `head` are rendered header lines."""
+
+    status: int
+    head: bytes
+    body: bytes
+
+
+class Delivery(Protocol):
+    """What a call's answer means. Methods that may raise ProxyError fail the call with it."""
+
+    @property
+    def complete(self) -> bool:
+        """The stream's end mark was seen."""
+
+    def again(self, failure: Failure | None, status: int) -> Send | None:
+        """How to try once more after a failure or an answer with `status`; None when that is not allowed."""
+
+    def stream_head(self, status: int, headers: dict[bytes, bytes]) -> bytes | None:
+        """The header lines of a streamed answer; None when the answer is to be collected."""
+
+    def feed(self, data: bytes) -> bytes:
+        """A piece of a stream, for the client."""
+
+    def close(self, framed: bool) -> bytes:
+        """The stream's last piece. ProxyError when the stream was cut off."""
+
+    def whole(self, status: int, headers: dict[bytes, bytes], body: bytes, framed: bool) -> Answer:
+        """A collected answer."""
+
+    def broken(self, failure: Failure) -> ProxyError:
+        """The error for a failed fetch."""
+
+    def refused(self, error: ProxyError) -> Answer:
+        """The answer that tells `error`."""
+
+    def settled(self, status: int, first_byte: float) -> None:
+        """The call has ended with `status`; `first_byte`: when its first answer byte came, 0 when none did."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long a call may take, in all and between two pieces of a stream. Seconds."""
+
+    total: float
+    idle: float
+
+
+class InFlight:
+    """The calls under way; looks at their time when swept."""
+
+    def __init__(self) -> None:
+        self._relays: set[Relay] = set()
+
+    def __len__(self) -> int:
+        return len(self._relays)
+
+    def add(self, relay: Relay) -> None:
+        """A call begins."""
+        self._relays.add(relay)
+
+    def discard(self, relay: Relay) -> None:
+        """A call has ended."""
+        self._relays.discard(relay)
+
+    def sweep(self, now: float) -> None:
+        """Ends the calls whose time has run out; called a few times a second."""
+        for relay in list(self._relays):
+            if relay.deadline <= now:
+                relay.expired(now)
+
+    def abort(self) -> None:
+        """Cuts all calls: the process ends."""
+        for relay in list(self._relays):
+            relay.cut()
+
+
+class Relay:
+    """The course of one call. Listens to the upstream and to the client."""
+
+    __slots__ = (
+        "_body", "_delivery", "_exchange", "_fetch", "_first_byte", "_headers", "_in_flight", "_last_byte", "_loop",
+        "_paused", "_size", "_status", "_streaming", "_timeouts", "_until", "deadline",
+    )  # fmt: skip
+
+    def __init__(self, exchange: Exchange, delivery: Delivery, in_flight: InFlight, timeouts: Timeouts) -> None:
+        self._exchange = exchange
+        self._delivery = delivery
+        self._in_flight = in_flight
+        self._timeouts = timeouts
+        self._loop = asyncio.get_running_loop()
+        self._fetch: Fetch | None = None
+        self._until = self._loop.time() + timeouts.total
+        self._first_byte = self._last_byte = 0.0
+        self._paused = False
+        self._headers: dict[bytes, bytes] = {}
+        self._body: list[bytes] = []
+        self.deadline = self._until
+        self._forget_answer()
+
+    def start(self, send: Send) -> None:
+        """Sends the request off."""
+        self._exchange.listener = self
+        self._in_flight.add(self)
+        self._fetch = send(self)
+
+    def cut(self) -> None:
+        """Ends the call at once."""
+        self._abort_fetch()
+        if self._streaming:
+            self._exchange.write(Unavailable("this server is shutting down").event())
+            self._exchange.end()
+        self._settle(503)
+
+    def expired(self, now: float) -> None:
+        """The deadline has passed: the end, or only the longest pause between two pieces."""
+        idle_until = self._last_byte + (END_GRACE_SECONDS if self._delivery.complete else self._timeouts.idle)
+        if now < self._until and self._streaming and (self._paused or now < idle_until):
+            self._set_stream_deadline(math.inf if self._paused else idle_until)
+            return
+        self._abort_fetch()
+        if self._streaming and self._delivery.complete:
+            self._end_stream(framed=True)  # all is there, the upstream only keeps the connection open
+        else:
+            seconds = self._timeouts.total if now >= self._until else self._timeouts.idle
+            self._fail(DeadlineExceeded(f"the upstream did not answer within {seconds:g} s"))
+
+    # What the upstream tells us
+
+    def response_started(self, status: int, headers: dict[bytes, bytes]) -> None:
+        self._status, self._headers = status, headers
+        try:
+            head = self._delivery.stream_head(status, headers)
+        except ProxyError as error:
+            self._abort_fetch()
+            self._fail(error)
+            return
+        if head is not None:
+            self._streaming = True
+            self._mark_byte()
+            self._exchange.start(status, head)
+            self._set_stream_deadline(self._last_byte + self._timeouts.idle)
+
+    def response_data(self, data: bytes) -> None:
+        if not self._streaming:
+            self._collect(data)
+            return
+        self._last_byte = self._loop.time()
+        try:
+            piece = self._delivery.feed(data)
+        except ProxyError as error:
+            self._abort_fetch()
+            self._fail(error)
+            return
+        self._exchange.write(piece)
+
+    def response_ended(self, framed: bool) -> None:
+        self._fetch = None
+        if self._streaming:
+            self._end_stream(framed)
+            return
+        again = self._delivery.again(None, self._status)
+        if again is not None:
+            self._forget_answer()
+            self._fetch = again(self)
+            return
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        self._mark_byte()
+        try:
+            answer = self._delivery.whole(self._status, self._headers, body, framed)
+        except ProxyError as error:
+            self._fail(error)
+        else:
+            self._answer(answer)
+
+    def response_failed(self, failure: Failure) -> None:
+        self._fetch = None
+        again = self._delivery.again(failure, 0)
+        if again is not None:
+            self._fetch = again(self)
+            return
+        self._fail(self._delivery.broken(failure))
+
+    # What the client tells us
+
+    def client_gone(self) -> None:
+        self._abort_fetch()
+        self._settle(CLIENT_GONE)
+
+    def client_slow(self) -> None:
+        self._paused = True
+        if self._fetch is not None:
+            self._fetch.pause()
+
+    def client_ready(self) -> None:
+        self._paused = False
+        if self._streaming:
+            self._last_byte = self._loop.time()
+            self._set_stream_deadline(self._last_byte + self._timeouts.idle)
+        if self._fetch is not None:
+            self._fetch.resume()
+
+    # Inside
+
+    def _collect(self, data: bytes) -> None:
+        self._body.append(data)
+        self._size += len(data)
+        if self._size > MAX_ANSWER_BYTES:
+            self._abort_fetch()
+            self._fail(Unavailable(f"the upstream's answer is larger than {MAX_ANSWER_BYTES} bytes"))
+
+    def _end_stream(self, framed: bool) -> None:
+        try:
+            rest = self._delivery.close(framed)
+        except ProxyError as error:
+            self._fail(error)
+            return
+        self._exchange.write(rest)
+        self._exchange.end()
+        self._settle(self._status)
+
+    def _fail(self, error: ProxyError) -> None:
+        if self._streaming:
+            self._exchange.write(error.event())
+            self._exchange.end()
+            self._settle(error.status)
+        else:
+            self._answer(self._delivery.refused(error))
+
+    def _answer(self, answer: Answer) -> None:
+        self._exchange.respond(answer.status, answer.head, answer.body)
+        self._settle(answer.status)
+
+    def _settle(self, status: int) -> None:
+        self._exchange.listener = None
+        self._in_flight.discard(self)
+        self._delivery.settled(status, self._first_byte)
+
+    def _abort_fetch(self) -> None:
+        fetch, self._fetch = self._fetch, None
+        if fetch is not None:
+            fetch.abort()
+
+    def _mark_byte(self) -> None:
+        self._last_byte = self._loop.time()
+        self._first_byte = self._first_byte or self._last_byte
+
+    def _set_stream_deadline(self, idle_until: float) -> None:
+        self.deadline = min(self._until, idle_until)
+
+    def _forget_answer(self) -> None:
+        self._status = 0
+        self._headers = {}
+        self._body = []
+        self._size = 0
+        self._streaming = False

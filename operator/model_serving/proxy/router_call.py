@@ -1,0 +1,131 @@
+"""One call through the router to a proxy: forwarded as it is, with principal and router key instead of the token."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from model_serving.proxy.auth import GROUPS, PRINCIPAL, ROUTER_KEY, Principal, encode_principal
+from model_serving.proxy.errors import ProxyError, Unavailable
+from model_serving.proxy.hosts import Leave
+from model_serving.proxy.http.exchange import Request
+from model_serving.proxy.http.head import JSON, lines
+from model_serving.proxy.http.pool import Origin, Pool
+from model_serving.proxy.http.response import Cause, Failure
+from model_serving.proxy.metrics import Metrics
+from model_serving.proxy.relay import Answer, Send
+from model_serving.proxy.router import Balancer, Entry, split_address
+from model_serving.proxy.sse import EventSplitter
+from model_serving.proxy.upstream import EVENT_STREAM, Origins
+
+FORWARDED = (b"content-type", b"accept", b"user-agent")
+"""The client's headers that a proxy may see."""
+
+NOT_RETURNED = frozenset(
+    (b"connection", b"keep-alive", b"transfer-encoding", b"content-length", b"date", b"upgrade", b"trailer", b"te")
+)
+"""Headers of an answer that belong to one connection, or that the router writes itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class RouterServices:
+    """What routed calls share."""
+
+    pool: Pool
+    balancer: Balancer
+    metrics: Metrics
+
+
+class RoutedCall:
+    """The delivery of one call to one of an endpoint's proxies."""
+
+    __slots__ = ("_address", "_entry", "_name", "_origins", "_request", "_services", "_splitter", "_tried")
+
+    def __init__(self, services: RouterServices, name: str, entry: Entry, origins: Origins) -> None:
+        self._services = services
+        self._name = name
+        self._entry = entry
+        self._origins = origins
+        self._request = b""
+        self._address = ""
+        self._tried: set[str] = set()
+        self._splitter = EventSplitter()
+
+    def first(self, request: bytes) -> Send:
+        """How to send the request. Unavailable when there is no address."""
+        self._request = request
+        send = self._next_address()
+        if send is None:
+            raise Unavailable(f"endpoint {self._name} has no proxy that is ready: try again in a moment")
+        return send
+
+    @property
+    def complete(self) -> bool:
+        return False  # a proxy ends its streams by itself: the end of the transfer is the end
+
+    def again(self, failure: Failure | None, status: int) -> Send | None:
+        """Another address, as long as nothing of the request was sent."""
+        return self._next_address() if failure is not None and not failure.sent else None
+
+    def stream_head(self, status: int, headers: dict[bytes, bytes]) -> bytes | None:
+        if status != 200 or not headers.get(b"content-type", b"").startswith(EVENT_STREAM):
+            return None
+        return _returned(headers)
+
+    def feed(self, data: bytes) -> bytes:
+        return self._splitter.feed(data)
+
+    def close(self, framed: bool) -> bytes:
+        if not framed:
+            raise Unavailable(f"the proxy of endpoint {self._name} broke off")
+        return self._splitter.close()
+
+    def whole(self, status: int, headers: dict[bytes, bytes], body: bytes, framed: bool) -> Answer:
+        if not framed:
+            raise Unavailable(f"the proxy of endpoint {self._name} broke off")
+        return Answer(status, _returned(headers), body)
+
+    def broken(self, failure: Failure) -> ProxyError:
+        if failure.cause is Cause.CONNECT:
+            return Unavailable(f"no proxy of endpoint {self._name} can be reached: {failure.detail}")
+        return Unavailable(f"the proxy of endpoint {self._name} failed: {failure.detail}")
+
+    def refused(self, error: ProxyError) -> Answer:
+        head = lines([JSON, *error.headers()]) + self._origins.id_head
+        return Answer(error.status, head, error.body(self._origins.openai))
+
+    def settled(self, status: int, first_byte: float) -> None:
+        self._release()
+        self._services.metrics.status(status)
+
+    def _next_address(self) -> Send | None:
+        self._release()
+        address = self._services.balancer.pick(self._entry.addresses, self._tried)
+        if address is None:
+            return None
+        self._address = address
+        self._tried.add(address)
+        host, port = split_address(address)
+        origin = Origin(False, host, port, Leave.TRUSTED.value)
+        return lambda listener: self._services.pool.send(origin, self._request, listener)
+
+    def _release(self) -> None:
+        if self._address:
+            self._services.balancer.release(self._address)
+            self._address = ""
+
+
+def forwarded(request: Request, principal: Principal, router_key: str, id_head: bytes) -> bytes:
+    """The request that a proxy gets."""
+    target = request.target
+    if not target.startswith(b"/"):
+        target = b"/" + target.partition(b"://")[2].partition(b"/")[2]
+    name, groups = encode_principal(principal)
+    kept = [(header, request.headers[header]) for header in FORWARDED if header in request.headers]
+    own = [(b"host", request.headers.get(b"host", b"model-serving")), (PRINCIPAL, name), (GROUPS, groups)]
+    head = lines([*own, (ROUTER_KEY, router_key.encode()), *kept]) + id_head
+    length = b"content-length: %d\r\n\r\n" % len(request.body)
+    return b"%b %b HTTP/1.1\r\n%b%b%b" % (request.method, target, head, length, request.body)
+
+
+def _returned(headers: dict[bytes, bytes]) -> bytes:
+    return lines(header for header in headers.items() if header[0] not in NOT_RETURNED)

@@ -1,0 +1,146 @@
+"""Config and policy, compiled into what a call needs. Pure; `state.py` swaps the result in as a whole.
+
+What can be computed once per config is computed here: the heads of requests and answers, who may query, where targets
+lie."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import quote, urlsplit
+
+from model_serving.proxy.access import Access
+from model_serving.proxy.credentials.scheme import Scheme
+from model_serving.proxy.hosts import Leave, scheme_refusal
+from model_serving.proxy.http.head import clean_value
+from model_serving.proxy.http.pool import Origin
+from model_serving.proxy.providers.base import Provider
+from model_serving.proxy.providers.registry import PROVIDERS
+from model_serving.proxy_config import CredentialFile, Limit, Policy, ProxyConfig, Target
+
+USER_AGENT = b"model-serving"
+
+
+class CompileError(Exception):
+    """Config or policy that cannot be served; the text names the field."""
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledTarget:
+    """One upstream, ready to be called."""
+
+    entity: str
+    weight: int
+    target: Target
+    provider: Provider
+    scheme: Scheme
+    credential: CredentialFile
+    origin: Origin
+    request_head: bytes
+    """Request line and headers, but for credential and length."""
+    answer_head: bytes
+    """The headers that tell clients who answered."""
+    refusal: str
+    """Why it may not be called under the current policy; empty when it may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """One revision under one policy."""
+
+    config: ProxyConfig
+    task: str
+    targets: tuple[CompiledTarget, ...]
+    config_head: bytes
+    policy_version: str
+    limits: tuple[Limit, ...]
+    access: Access
+
+    @property
+    def endpoint(self) -> str:
+        """The name that clients use."""
+        return self.config.endpoint
+
+    @property
+    def credentials(self) -> Sequence[CredentialFile]:
+        """The files that the targets need, each once."""
+        return list(dict.fromkeys(target.credential for target in self.targets))
+
+
+def compile_runtime(config: ProxyConfig, policy: Policy) -> Runtime:
+    """Config and policy as one value. CompileError."""
+    tasks = {target.task for target in config.targets}
+    if len(tasks) != 1:
+        raise CompileError("config: all targets must have one task, and there must be at least one")
+    try:
+        leave = Leave(policy.upstream_leave)
+    except ValueError:
+        raise CompileError(f"policy: upstream_leave {policy.upstream_leave} is not known") from None
+    for limit in policy.limits:
+        if limit.key not in ("endpoint", "user"):
+            raise CompileError(f"policy: limit key {limit.key} is not known: use endpoint or user")
+    config_head = b"x-config-version: %d\r\n" % config.config_version
+    return Runtime(
+        config=config,
+        task=tasks.pop(),
+        targets=tuple(_compile_target(target, leave, config_head) for target in config.targets),
+        config_head=config_head,
+        policy_version=policy.version,
+        limits=tuple(policy.limits),
+        access=Access(policy.grants),
+    )
+
+
+def _compile_target(target: Target, leave: Leave, config_head: bytes) -> CompiledTarget:
+    provider = PROVIDERS.get(target.provider)
+    if provider is None or target.task not in provider.tasks:
+        raise CompileError(f"config: target {target.entity}: {target.provider} with {target.task} is not supported")
+    try:
+        scheme = provider.scheme(target)
+        origin, host, path = split_url(provider.url(target), leave)
+        request_head = _request_head(host, path, provider.headers(target))
+        credential = target.credentials[scheme.credential]
+    except KeyError as error:
+        raise CompileError(f"config: target {target.entity}: the credential {error} is missing") from None
+    except ValueError as error:
+        raise CompileError(f"config: target {target.entity}: {error}") from None
+    return CompiledTarget(
+        entity=target.entity,
+        weight=target.weight,
+        target=target,
+        provider=provider,
+        scheme=scheme,
+        credential=credential,
+        origin=origin,
+        request_head=request_head,
+        answer_head=b"served-model-name: %b\r\n" % quote(target.entity, safe=" .:/@+~").encode() + config_head,
+        refusal=scheme_refusal(origin.https, leave),
+    )
+
+
+def split_url(url: str, leave: Leave) -> tuple[Origin, str, str]:
+    """A URL as origin, Host header and path with query. ValueError."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("the URL must start with https:// and name a host")
+    if parts.username is not None or parts.fragment:
+        raise ValueError("the URL may hold neither credentials nor a fragment")
+    https = parts.scheme == "https"
+    origin = Origin(https, parts.hostname, parts.port or (443 if https else 80), leave.value)
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return origin, parts.netloc, path
+
+
+def _request_head(host: str, path: str, extra: Sequence[tuple[str, str]]) -> bytes:
+    if not path.isascii() or any(char <= " " for char in path + host):
+        raise ValueError("the URL may hold neither blanks nor characters outside ASCII")
+    lines = [
+        b"POST %b HTTP/1.1" % path.encode(),
+        b"host: %b" % clean_value(host),
+        b"user-agent: " + USER_AGENT,
+        b"content-type: application/json",
+        b"accept: application/json, text/event-stream",
+        b"accept-encoding: identity",
+        *(b"%b: %b" % (name.encode(), clean_value(value)) for name, value in extra),
+    ]
+    return b"\r\n".join(lines) + b"\r\n"

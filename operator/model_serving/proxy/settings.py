@@ -1,0 +1,123 @@
+"""Settings of the two processes, read from the environment once, by `cli.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+PREFIX = "MODEL_SERVING_"
+T = TypeVar("T")
+
+
+class SettingsError(ValueError):
+    """A setting that cannot be; the text names the variable."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSettings:
+    """What proxy and router have in common. Port 0 picks a free one; times in seconds."""
+
+    host: str = "0.0.0.0"
+    port: int = 8080
+    admin_port: int = 8081
+    drain_delay_seconds: float = 10.0
+    max_request_seconds: float = 300.0
+    max_in_flight: int = 2048
+    max_connections: int = 8192
+    control_fd: int | None = None
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> ProcessSettings:
+        """The settings of an environment. SettingsError."""
+        fd = _read(environ, "CONTROL_FD", int, -1)
+        return cls(
+            host=environ.get(PREFIX + "HOST", cls().host),
+            port=_read(environ, "PORT", _port, 8080),
+            admin_port=_read(environ, "ADMIN_PORT", _port, 8081),
+            drain_delay_seconds=_read(environ, "DRAIN_DELAY_SECONDS", _seconds, 10.0),
+            max_request_seconds=_read(environ, "MAX_REQUEST_SECONDS", _seconds, 300.0),
+            max_in_flight=_read(environ, "MAX_IN_FLIGHT", _count, 2048),
+            max_connections=_read(environ, "MAX_CONNECTIONS", _count, 8192),
+            control_fd=fd if fd >= 0 else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ProxySettings:
+    """Settings of a proxy. `root` holds its files (`proxy_config.Layout`)."""
+
+    root: Path
+    process: ProcessSettings = field(default_factory=ProcessSettings)
+    denied_addresses: frozenset[str] = frozenset()
+    """Addresses that are never called, such as the API server's."""
+    stream_idle_seconds: float = 120.0
+    """The longest pause between two pieces of a stream."""
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> ProxySettings:
+        """The settings of an environment. SettingsError."""
+        root = environ.get(PREFIX + "ROOT")
+        if not root:
+            raise SettingsError(f"{PREFIX}ROOT is missing: set it to the folder that holds config/ and policy/")
+        denied = environ.get(PREFIX + "DENIED_ADDRESSES", "")
+        return cls(
+            root=Path(root),
+            process=ProcessSettings.from_environ(environ),
+            denied_addresses=frozenset(part.strip() for part in denied.split(",") if part.strip()),
+            stream_idle_seconds=_read(environ, "STREAM_IDLE_SECONDS", _seconds, 120.0),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RouterSettings:
+    """Settings of a router. `workspace_id` is the number that clients see as the workspace's."""
+
+    process: ProcessSettings = field(default_factory=ProcessSettings)
+    workspace_id: str = "0"
+    hold_seconds: float = 60.0
+    """How long a call to an endpoint that starts is held."""
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> RouterSettings:
+        """The settings of an environment. SettingsError."""
+        return cls(
+            process=ProcessSettings.from_environ(environ),
+            workspace_id=_read(environ, "WORKSPACE_ID", _digits, "0"),
+            hold_seconds=_read(environ, "HOLD_SECONDS", _seconds, 60.0),
+        )
+
+
+def _read(environ: Mapping[str, str], name: str, convert: Callable[[str], T], default: T) -> T:
+    text = environ.get(PREFIX + name, "").strip()
+    if not text:
+        return default
+    try:
+        return convert(text)
+    except ValueError as error:
+        raise SettingsError(f"{PREFIX}{name} has the value {text!r}: {error}") from None
+
+
+def _port(text: str) -> int:
+    if not text.isdigit() or int(text) > 65535:
+        raise ValueError("it must be a port from 0 to 65535")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) == 0:
+        raise ValueError("it must be a whole number above 0")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    if not text.replace(".", "", 1).isdigit():
+        raise ValueError("it must be a number of seconds")
+    return float(text)
+
+
+def _digits(text: str) -> str:
+    if not text.isdigit():
+        raise ValueError("it must consist of digits")
+    return text

@@ -1,0 +1,116 @@
+"""Server-sent events: splitting, reading usage, noticing the end mark. Sans-I/O: `feed` bytes, then `close`.
+
+Format: WHATWG HTML, section 9.2. OpenAI-compatible streams end with `data: [DONE]`; a stream without it was cut off,
+however its transfer ended. Clients of chat and completions can read `data:` and blank lines only: other lines are
+left out."""
+
+from __future__ import annotations
+
+import re
+from typing import Protocol
+
+from model_serving.proxy.errors import Unavailable
+from model_serving.proxy.usage import Usage, read_usage
+
+DONE = b"data: [DONE]\n\n"
+MAX_EVENT_BYTES = 16 * 1024 * 1024
+_USAGE = re.compile(rb'"usage"\s*:\s*\{')
+
+
+class StreamTranslator(Protocol):
+    """A provider's stream on its way to the client."""
+
+    usage: Usage | None
+    complete: bool
+    """The end mark was seen."""
+
+    def feed(self, data: bytes) -> bytes:
+        """What the client gets for `data`; the end mark is held back."""
+
+    def close(self) -> bytes:
+        """What the client gets last, after the transfer has ended properly."""
+
+
+class EventSplitter:
+    """Cuts a byte stream into whole events, with line ends made equal; keeps what is not complete yet."""
+
+    def __init__(self) -> None:
+        self._tail = b""
+
+    def feed(self, data: bytes) -> bytes:
+        """All events that are complete now, each ending in a blank line. Unavailable when one is far too large."""
+        if self._tail:
+            data = self._tail + data
+        if b"\r" in data:
+            data, self._tail = _equal_line_ends(data)
+        else:
+            self._tail = b""
+        cut = data.rfind(b"\n\n") + 2
+        if cut == 1:
+            cut = 0
+        self._tail = data[cut:] + self._tail
+        if len(self._tail) > MAX_EVENT_BYTES:
+            raise Unavailable(f"an event of the upstream's stream is larger than {MAX_EVENT_BYTES} bytes")
+        return data[:cut]
+
+    def close(self) -> bytes:
+        """The last event, when its blank line is missing."""
+        tail, self._tail = self._tail.rstrip(b"\r\n"), b""
+        return tail + b"\n\n" if tail else b""
+
+
+class PassThrough:
+    """A stream that the client can read as it is: events are forwarded untouched, usage is read on the way."""
+
+    def __init__(self, hide_usage: bool) -> None:
+        self.usage: Usage | None = None
+        self.complete = False
+        self._hide_usage = hide_usage
+        self._splitter = EventSplitter()
+
+    def feed(self, data: bytes) -> bytes:
+        """What the client gets for `data`."""
+        events = self._splitter.feed(data)
+        if not events or self.complete:
+            return b""
+        return events if _is_plain(events) else self._filtered(events)
+
+    def close(self) -> bytes:
+        """The rest, and the end mark when the stream had one."""
+        tail = self._splitter.close()
+        rest = self._filtered(tail) if tail and not self.complete else b""
+        return rest + DONE if self.complete else rest
+
+    def _filtered(self, events: bytes) -> bytes:
+        return b"".join([self._event(event) for event in events.split(b"\n\n") if event])
+
+    def _event(self, event: bytes) -> bytes:
+        lines = [line for line in event.split(b"\n") if line.startswith(b"data:")]
+        if not lines or self.complete:
+            return b""
+        payload = b"\n".join([line[5:].removeprefix(b" ") for line in lines])
+        if payload.strip() == b"[DONE]":
+            self.complete = True
+            return b""
+        if _USAGE.search(payload):
+            usage, alone = read_usage(payload)
+            self.usage = usage or self.usage
+            if alone and self._hide_usage:
+                return b""
+        return b"\n".join(lines) + b"\n\n"
+
+
+def _is_plain(events: bytes) -> bool:
+    """Whether all events are one `data:` line each, with neither usage nor end mark: the common case, kept fast."""
+    return (
+        events.startswith(b"data:")
+        and events.count(b"\n") == 2 * (events.count(b"\n\ndata:") + 1)
+        and b"[DONE]" not in events
+        and not _USAGE.search(events)
+    )
+
+
+def _equal_line_ends(data: bytes) -> tuple[bytes, bytes]:
+    """`data` with `\\n` alone, and a trailing `\\r` that may be half of a line end."""
+    half = b"\r" if data.endswith(b"\r") else b""
+    return data.removesuffix(b"\r").replace(b"\r\n", b"\n").replace(b"\r", b"\n"), half

@@ -1,0 +1,139 @@
+"""What a running proxy knows: the compiled config and policy, credentials and keys, and what is wrong with any of them.
+
+Re-reads files that changed (`refresh`, called every second). The old state stays in force when a new file is bad.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import msgspec
+
+from model_serving.proxy.auth import Authenticator, Principal, TokenTable, TrustedRouter
+from model_serving.proxy.credentials.store import CredentialStore
+from model_serving.proxy.files import Watched
+from model_serving.proxy.runtime import CompileError, Runtime, compile_runtime
+from model_serving.proxy_config import ApiKey, Layout, Policy, ProxyConfig, ProxyStatus
+
+T = TypeVar("T", ProxyConfig, Policy)
+
+
+class State:
+    """The current state of one proxy."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.runtime: Runtime | None = None
+        self.credentials = CredentialStore(layout)
+        self.authenticators: Sequence[Authenticator] = ()
+        self.draining = False
+        self.listening = False
+        self._config_file = Watched(layout.config)
+        self._policy_file = Watched(layout.policy)
+        self._keys_file = Watched(layout.api_keys)
+        self._config: ProxyConfig | None = None
+        self._policy: Policy | None = None
+        self._router: TrustedRouter | None = None
+        self._keys = TokenTable({})
+        self._problems: dict[str, str] = {}
+
+    def refresh(self, now: float, wall: float) -> None:
+        """Takes over what changed on disk."""
+        changed_config = self._config_file.changed()
+        if self._policy_file.changed() or changed_config:
+            self._recompile()
+        if self._keys_file.changed():
+            self._read_keys()
+        self.credentials.refresh(now, wall)
+
+    def trust_router(self, key: str) -> None:
+        """Believes principal headers that come with `key` from now on."""
+        self._router = TrustedRouter(key)
+        self._set_authenticators()
+
+    def problems(self) -> list[str]:
+        """Why this proxy is not ready, or what it could not take over."""
+        found = list(self._problems.values())
+        for report in (credential.report() for credential in self.credentials.all()):
+            if report.problem:
+                found.append(f"the key {report.key} of Secret {report.secret} is {report.problem}")
+        if self.runtime is not None:
+            found += [f"target {t.entity}: {t.refusal}" for t in self.runtime.targets if t.refusal]
+        return found
+
+    @property
+    def ready(self) -> bool:
+        """Whether calls should come here."""
+        runtime = self.runtime
+        if runtime is None or self.draining or not self.listening:
+            return False
+        loaded = all(credential.value for credential in self.credentials.all())
+        return loaded and not any(target.refusal for target in runtime.targets)
+
+    def status(self, in_flight: int) -> ProxyStatus:
+        """What `/status` answers."""
+        config = self.runtime.config if self.runtime is not None else self._config
+        return ProxyStatus(
+            endpoint=config.endpoint if config else "",
+            revision=config.revision if config else "",
+            config_version=config.config_version if config else 0,
+            ready=self.ready,
+            draining=self.draining,
+            policy_version=self.runtime.policy_version if self.runtime else "",
+            credentials=[credential.report() for credential in self.credentials.all()],
+            problems=self.problems(),
+            in_flight=in_flight,
+        )
+
+    def _recompile(self) -> None:
+        config = self._read("config", self._config_file, ProxyConfig) or self._config
+        policy = self._read("policy", self._policy_file, Policy) or self._policy
+        self._problems.pop("compile", None)
+        if config is None or policy is None:
+            return
+        try:
+            runtime = compile_runtime(config, policy)
+        except CompileError as error:
+            self._problems["compile"] = str(error)
+            return
+        self._config, self._policy, self.runtime = config, policy, runtime
+        self.credentials.track(runtime.credentials)
+
+    def _read(self, name: str, file: Watched, kind: type[T]) -> T | None:
+        self._problems.pop(name, None)
+        try:
+            return msgspec.json.decode(file.read(), type=kind)
+        except FileNotFoundError:
+            problem = "the file is missing"
+        except OSError as error:
+            problem = f"the file cannot be read: {error.strerror}"
+        except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
+            problem = f"the file is not valid: {error}"
+        self._problems[name] = f"{name}: {problem}"
+        return None
+
+    def _read_keys(self) -> None:
+        found: dict[str, Principal] = {}
+        bad = 0
+        try:
+            paths = sorted(self._keys_file.path.iterdir())
+        except OSError:
+            paths = []  # no keys yet: the Secret is optional
+        for path in paths:
+            if path.name.startswith("."):
+                continue
+            try:
+                key = msgspec.json.decode(path.read_bytes(), type=ApiKey)
+                found[path.name.lower()] = Principal(key.principal, frozenset(key.groups))
+            except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+                bad += 1
+        self._problems.pop("keys", None)
+        if bad:
+            self._problems["keys"] = (
+                f"{bad} API keys cannot be read: each must be a JSON object with principal and groups"
+            )
+        self._keys = TokenTable(found)
+        self._set_authenticators()
+
+    def _set_authenticators(self) -> None:
+        self.authenticators = (self._router, self._keys) if self._router is not None else (self._keys,)

@@ -1,0 +1,169 @@
+"""One call to one target: the request that the provider gets, and what its answer means for the client.
+
+Made by the pipeline for each call, driven by a `Relay`. Knows credentials and provider, not sockets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from model_serving.proxy.call import Call
+from model_serving.proxy.credentials.store import CredentialStore
+from model_serving.proxy.errors import ProxyError, Unavailable
+from model_serving.proxy.http.head import JSON, lines
+from model_serving.proxy.http.pool import Pool
+from model_serving.proxy.http.response import Cause, Failure
+from model_serving.proxy.metrics import Metrics
+from model_serving.proxy.relay import Answer, Send
+from model_serving.proxy.runtime import CompiledTarget
+from model_serving.proxy.sse import StreamTranslator
+from model_serving.proxy.usage import is_json, read_usage
+
+EVENT_STREAM = b"text/event-stream"
+STREAM_HEAD = (
+    b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n"
+    b"x-accel-buffering: no\r\n"  # nginx would collect the stream otherwise
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What calls share."""
+
+    pool: Pool
+    credentials: CredentialStore
+    metrics: Metrics
+    now: Callable[[], float]
+    """The loop's clock."""
+    wall: Callable[[], float]
+    """Seconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origins:
+    """Where a call comes from: when it began, its id as a header line, whether its client speaks OpenAI's format."""
+
+    began: float
+    id_head: bytes
+    openai: bool
+
+
+class TargetCall:
+    """The delivery of one call to `target`."""
+
+    __slots__ = ("_body", "_call", "_origins", "_retried", "_secret", "_services", "_stream", "_target")
+
+    def __init__(self, services: Services, target: CompiledTarget, call: Call, origins: Origins) -> None:
+        if target.refusal:
+            raise Unavailable(f"served entity {target.entity} may not be called: {target.refusal}")
+        self._services = services
+        self._target = target
+        self._call = call
+        self._origins = origins
+        self._body = target.provider.request(call, target.target)
+        self._stream: StreamTranslator | None = None
+        self._secret = ""
+        self._retried = False
+
+    def first(self) -> Send:
+        """How to send the request. Unavailable when the credential is not there."""
+        credential = self._services.credentials.get(self._target.credential)
+        if not credential.value:
+            file = credential.file
+            raise Unavailable(
+                f"served entity {self._target.entity} cannot be called: "
+                f"the key {file.key} of Secret {file.secret} is {credential.problem}",
+                retry_after=5.0,
+            )
+        return self._send_with(credential.value)
+
+    @property
+    def complete(self) -> bool:
+        return self._stream is not None and self._stream.complete
+
+    def again(self, failure: Failure | None, status: int) -> Send | None:
+        """Once after a 401, which was not processed, with another value of the credential."""
+        if status != 401 or self._retried:
+            return None
+        credential = self._services.credentials.get(self._target.credential)
+        now = self._services.now()
+        credential.refresh(now, self._services.wall())
+        other = credential.other_than(self._secret, now)
+        if not other:
+            return None
+        self._retried = True
+        return self._send_with(other)
+
+    def stream_head(self, status: int, headers: dict[bytes, bytes]) -> bytes | None:
+        coding = headers.get(b"content-encoding", b"identity").strip().lower()
+        if coding != b"identity":
+            raise Unavailable("the provider's answer is compressed, although that was not asked for")
+        if status != 200 or not headers.get(b"content-type", b"").lower().startswith(EVENT_STREAM):
+            return None
+        self._stream = self._target.provider.stream(self._call)
+        return STREAM_HEAD + self._target.answer_head + self._origins.id_head
+
+    def feed(self, data: bytes) -> bytes:
+        assert self._stream is not None
+        return self._stream.feed(data)
+
+    def close(self, framed: bool) -> bytes:
+        assert self._stream is not None
+        rest = self._stream.close()
+        if not self._stream.complete:
+            raise Unavailable("the provider's stream ended before its end mark: the answer is not complete")
+        return rest
+
+    def whole(self, status: int, headers: dict[bytes, bytes], body: bytes, framed: bool) -> Answer:
+        if not 200 <= status < 300:
+            retry_after = _seconds(headers.get(b"retry-after", b""))
+            raise self._target.provider.error(status, self._services.credentials.scrub(body), retry_after)
+        if not framed and not is_json(body):
+            raise Unavailable("the provider's answer broke off")
+        usage, _ = read_usage(body)
+        if usage is not None:
+            self._services.metrics.usage(self._target.entity, usage)
+        kind = headers.get(b"content-type", b"application/json")
+        head = b"content-type: %b\r\n%b%b" % (kind, self._target.answer_head, self._origins.id_head)
+        return Answer(200, head, self._target.provider.reply(self._call, body))
+
+    def broken(self, failure: Failure) -> ProxyError:
+        entity = self._target.entity
+        if failure.cause is Cause.FORBIDDEN:
+            return Unavailable(f"served entity {entity} may not be called: {failure.detail}", retry_after=5.0)
+        if failure.cause is Cause.CONNECT:
+            return Unavailable(f"the provider of served entity {entity} cannot be reached: {failure.detail}")
+        return Unavailable(f"the provider of served entity {entity} failed: {failure.detail}")
+
+    def refused(self, error: ProxyError) -> Answer:
+        head = lines([JSON, *error.headers()]) + self._target.answer_head + self._origins.id_head
+        return Answer(error.status, head, error.body(self._origins.openai))
+
+    def settled(self, status: int, first_byte: float) -> None:
+        metrics, entity, task = self._services.metrics, self._target.entity, self._call.task
+        metrics.call(entity, task, status, self._services.now() - self._origins.began)
+        if self._stream is not None:
+            metrics.first_byte(entity, task, first_byte - self._origins.began)
+            if self._stream.usage is not None:
+                metrics.usage(entity, self._stream.usage)
+
+    def _send_with(self, secret: str) -> Send:
+        self._secret = secret
+        target, body = self._target, self._body
+        request = b"%b%bcontent-length: %d\r\n\r\n%b" % (
+            target.request_head,
+            target.scheme.headers(secret),
+            len(body),
+            body,
+        )
+        return lambda listener: self._services.pool.send(target.origin, request, listener)
+
+
+def _seconds(value: bytes) -> float | None:
+    """A Retry-After header in seconds; dates count as absent, since clients read integers only."""
+    try:
+        seconds = float(value)
+    except ValueError:
+        return None
+    return seconds if 0 <= seconds < 86400 else None
