@@ -4,7 +4,6 @@ Tests use ``Cluster``, mostly through the fixtures in ``tests/cluster/conftest.p
 and ``operator_image``; ``python -m tests.cluster.harness`` serves people.
 """
 
-from tests.cluster.harness.attached import attach
 from tests.cluster.harness.cluster import Cluster
 
-__all__ = ["Cluster", "attach"]
+__all__ = ["Cluster"]

@@ -4,9 +4,11 @@ import json
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Never
+
+import pytest
 
 from tests.cluster.harness import programs
 from tests.cluster.harness.client import Json
@@ -17,13 +19,14 @@ from tests.cluster.harness.image import Image
 class AttachedCluster(Cluster):
     """A cluster of somebody else's, as its admin.  Other users are played by impersonation."""
 
-    def __init__(self, kubeconfig: Path) -> None:
+    def __init__(self, kubeconfig: Path, users: Mapping[str, Sequence[str]]) -> None:
         binaries = programs.ensure_programs(
             [program for program in programs.CONTROL_PLANE if program.name == "kubectl"]
         )
         self.folder = Path(tempfile.mkdtemp(prefix="attached-cluster-"))
         self.binary = binaries / "kubectl"
         self._given = kubeconfig.resolve()
+        self._users = users
         self._forwards: list[subprocess.Popen[str]] = []
 
     def stop(self) -> None:
@@ -40,7 +43,7 @@ class AttachedCluster(Cluster):
         path = self.folder / f"{user.replace(':', '-')}.kubeconfig"
         document = self._view()
         for entry in document["users"]:
-            entry["user"]["as"] = user
+            entry["user"] |= {"as": user, "as-groups": [*self._users[user], "system:authenticated"]}
         path.touch(mode=0o600)
         path.write_text(json.dumps(document))
         return path
@@ -70,43 +73,41 @@ class AttachedCluster(Cluster):
         return f"{scheme}://127.0.0.1:{line.split('127.0.0.1:')[1].split()[0]}"
 
     def token(self, user: str = "admin") -> Never:
-        """Not to be had."""
-        raise _only_here("tokens")
+        """Not to be had: skips the test."""
+        _only_here("tokens")
 
     @property
     def ca_file(self) -> Never:
-        """Not to be had."""
-        raise _only_here("the CA file")
+        """Not to be had: skips the test."""
+        _only_here("the CA file")
 
     def audit(self, start: int = 0) -> Iterator[Json]:
-        """Not to be had."""
-        raise _only_here("the audit log")
+        """Not to be had: skips the test."""
+        _only_here("the audit log")
 
     def audit_position(self) -> Never:
-        """Not to be had."""
-        raise _only_here("the audit log")
+        """Not to be had: skips the test."""
+        _only_here("the audit log")
 
     def load_image(self, image: Image) -> Never:
-        """Not to be had: build the Dockerfile and load it with that cluster's own tool."""
-        raise _only_here("loading images")
+        """Not to be had, skips the test: build the Dockerfile and load it with that cluster's own tool."""
+        _only_here("loading images")
 
     def _view(self) -> Json:
         document: Json = json.loads(self.kubectl("config", "view", "--raw", "--minify", "-o", "json").stdout)
         return document
 
 
-def attach(kubeconfig: Path) -> Cluster:
-    """Use any other cluster.
+def attach(kubeconfig: Path, users: Mapping[str, Sequence[str]]) -> Cluster:
+    """Use any other cluster, with users and their groups that tests want to play.
 
     Raises:
         RuntimeError: it does not answer.
     """
-    cluster = AttachedCluster(kubeconfig)
+    cluster = AttachedCluster(kubeconfig, users)
     cluster.kubectl("version")
     return cluster
 
 
-def _only_here(what: str) -> RuntimeError:
-    return RuntimeError(
-        f"{what}: only on a cluster that the tests start, not on the one of MODEL_SERVING_TEST_KUBECONFIG"
-    )
+def _only_here(what: str) -> Never:
+    pytest.skip(f"{what}: only on a cluster that the tests start, not on that of MODEL_SERVING_TEST_KUBECONFIG")

@@ -1,6 +1,7 @@
 """The steps of a start: files before the machine, waiting after it.  Used by the cluster."""
 
 import json
+import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,12 +24,14 @@ LAST_LINES = 15
 
 def provide(shape: Shape, simulated_nodes: int) -> Path:
     """Build and install what the shape needs; the folder of binaries."""
+    if os.geteuid() != 0:
+        raise RuntimeError("a test cluster needs root, for its network and mount namespaces")
     needed = list(programs.CONTROL_PLANE)
     if shape == "node":
         needed += programs.NODE
     elif simulated_nodes:
         needed += programs.SIMULATION
-    ensure_packages(PROOF if shape == "node" else ["iproute2"])
+    ensure_packages(PROOF if shape == "node" else ["iproute2", "openssl"])
     return programs.ensure_programs(needed)
 
 

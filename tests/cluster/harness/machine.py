@@ -149,7 +149,11 @@ class Machine:
 def _wait_for_namespace(pid: int) -> None:
     own = os.stat("/proc/self/ns/net").st_ino
     deadline = time.monotonic() + END_SECONDS
-    while os.stat(f"/proc/{pid}/ns/net").st_ino == own:
-        if time.monotonic() > deadline:
-            raise RuntimeError("the machine got no network namespace of its own; are you root?")
+    while time.monotonic() < deadline:
+        try:
+            if os.stat(f"/proc/{pid}/ns/net").st_ino != own:
+                return
+        except FileNotFoundError:  # it has ended
+            break
         time.sleep(0.01)
+    raise RuntimeError("the machine got no network namespace of its own; may this computer's root make namespaces?")

