@@ -82,6 +82,11 @@ def test_status_has_no_defaults() -> None:
     assert [path for path, node in STATUS if "default" in node] == []
 
 
+def test_nothing_is_filled_in_below_a_list() -> None:
+    """kubectl and Argo CD compare lists as wholes: a default in one would be a difference that never ends."""
+    assert [path for path, node in SPEC if "[]" in path and "default" in node] == []
+
+
 def test_the_root_has_no_rule_for_objects_that_exist() -> None:
     rules = SCHEMA["x-kubernetes-validations"]
 

@@ -100,7 +100,7 @@ def _root() -> Json:
             "kind": {"type": "string", "description": _KIND_TEXT},
             "metadata": {"type": "object", "properties": {"name": name}},
             "spec": structural(properties["spec"], definitions),
-            "status": _without_defaults(status),
+            "status": without_defaults(status),
         },
     }
 
@@ -131,7 +131,9 @@ def _translated(keyword: str, value: Any, definitions: Json) -> Json:
     match keyword, value:
         case "properties", _:
             return {keyword: {name: structural(child, definitions) for name, child in value.items()}}
-        case ("items", _) | ("additionalProperties", dict()):
+        case "items", _:
+            return {keyword: without_defaults(structural(value, definitions))}
+        case "additionalProperties", dict():
             return {keyword: structural(value, definitions)}
         case "default", dict():
             return {keyword: {}}  # what stands in it has defaults of its own
@@ -160,11 +162,15 @@ def _ordered(node: Json) -> Json:
     return {key: node[key] for key in (*first, *(k for k in node if k not in first)) if key in node}
 
 
-def _without_defaults(node: Json) -> Json:
-    """Status is written by the operator alone: a default there would be something that nobody observed."""
+def without_defaults(node: Json) -> Json:
+    """`node` and what is below it, with nothing filled in by the API server.
+
+    In the status a default would be something that nobody observed. In a list it would be a difference that never ends
+    between a manifest and the stored object, because kubectl and Argo CD compare lists as wholes.
+    """
     made = {key: value for key, value in node.items() if key != "default"}
     if "properties" in made:
-        made["properties"] = {name: _without_defaults(child) for name, child in made["properties"].items()}
+        made["properties"] = {name: without_defaults(child) for name, child in made["properties"].items()}
     if "items" in made:
-        made["items"] = _without_defaults(made["items"])
+        made["items"] = without_defaults(made["items"])
     return made

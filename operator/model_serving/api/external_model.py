@@ -45,6 +45,9 @@ class OpenaiApiType(StrEnum):
     AZUREAD = "azuread"
 
 
+_TYPE = "self.?openaiApiType.orValue('openai')"
+
+
 class OpenaiConfig(Model):
     """OpenAI, Azure OpenAI, or a server that speaks OpenAI's API (`openaiApiBase`)."""
 
@@ -66,13 +69,13 @@ class OpenaiConfig(Model):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            cel="self.openaiApiType == 'azuread' || has(self.openaiApiKeySecretRef)",
+            cel=f"{_TYPE} == 'azuread' || has(self.openaiApiKeySecretRef)",
             holds=lambda m: m.openai_api_type == "azuread" or m.openai_api_key_secret_ref is not None,
             message="openaiApiKeySecretRef is required: name the Secret and the key that hold the OpenAI API key",
             reason="FieldValueRequired",
         ),
         Rule(
-            cel="self.openaiApiType != 'azuread' || (has(self.microsoftEntraTenantId) && "
+            cel=f"{_TYPE} != 'azuread' || (has(self.microsoftEntraTenantId) && "
             "has(self.microsoftEntraClientId) && has(self.microsoftEntraClientSecretRef))",
             holds=lambda m: (
                 m.openai_api_type != "azuread"
@@ -85,7 +88,7 @@ class OpenaiConfig(Model):
             "microsoftEntraClientSecretRef: set all three",
         ),
         Rule(
-            cel="self.openaiApiType == 'openai' || (has(self.openaiApiBase) && "
+            cel=f"{_TYPE} == 'openai' || (has(self.openaiApiBase) && "
             "has(self.openaiApiVersion) && has(self.openaiDeploymentName))",
             holds=lambda m: (
                 m.openai_api_type == "openai"
@@ -95,7 +98,7 @@ class OpenaiConfig(Model):
             "openaiDeploymentName: set all three",
         ),
         Rule(
-            cel="self.openaiApiType != 'openai' || !(has(self.openaiApiVersion) || has(self.openaiDeploymentName))",
+            cel=f"{_TYPE} != 'openai' || !(has(self.openaiApiVersion) || has(self.openaiDeploymentName))",
             holds=lambda m: (
                 m.openai_api_type != "openai" or not count_set(m, "openai_api_version", "openai_deployment_name")
             ),
@@ -103,7 +106,7 @@ class OpenaiConfig(Model):
             "set the type or remove them",
         ),
         Rule(
-            cel="self.openaiApiType == 'azuread' || !(has(self.microsoftEntraTenantId) || "
+            cel=f"{_TYPE} == 'azuread' || !(has(self.microsoftEntraTenantId) || "
             "has(self.microsoftEntraClientId) || has(self.microsoftEntraClientSecretRef))",
             holds=lambda m: (
                 m.openai_api_type == "azuread"
@@ -114,7 +117,7 @@ class OpenaiConfig(Model):
             message="microsoftEntra fields belong to openaiApiType azuread: set the type or remove them",
         ),
         Rule(
-            cel="self.openaiApiType != 'azuread' || !has(self.openaiApiKeySecretRef)",
+            cel=f"{_TYPE} != 'azuread' || !has(self.openaiApiKeySecretRef)",
             holds=lambda m: m.openai_api_type != "azuread" or m.openai_api_key_secret_ref is None,
             message="openaiApiType azuread takes no openaiApiKeySecretRef: remove it, or set the type to azure",
         ),

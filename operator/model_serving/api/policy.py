@@ -24,6 +24,9 @@ class LimitKey(StrEnum):
 Amount = Annotated[int, Field(ge=0, le=1_000_000_000)]
 
 
+_KEY = "self.?key.orValue('endpoint')"
+
+
 class RateLimit(Model):
     """At most so many calls or tokens in any minute; 0 blocks."""
 
@@ -43,13 +46,13 @@ class RateLimit(Model):
             message="a rate limit needs calls or tokens: set at least one",
         ),
         Rule(
-            cel="!(self.key in ['user_group', 'service_principal']) || has(self.principal)",
+            cel=f"!({_KEY} in ['user_group', 'service_principal']) || has(self.principal)",
             holds=lambda m: m.key not in (LimitKey.USER_GROUP, LimitKey.SERVICE_PRINCIPAL) or m.principal is not None,
             message="principal is required with key user_group or service_principal: name the group or the principal",
             field=".principal",
         ),
         Rule(
-            cel="self.key != 'endpoint' || !has(self.principal)",
+            cel=f"{_KEY} != 'endpoint' || !has(self.principal)",
             holds=lambda m: m.key is not LimitKey.ENDPOINT or m.principal is None,
             message="key endpoint counts all callers together and takes no principal: remove it or change the key",
             field=".principal",
@@ -91,7 +94,10 @@ class AccessEntry(Model):
     """One principal and what it may do with this endpoint."""
 
     kind: PrincipalKind = Field(description="User, Group or ServiceAccount.")
-    name: Word = Field(description="Name of the principal; a ServiceAccount's without its namespace.")
+    name: Word = Field(
+        description="Name of the principal; a ServiceAccount's without its namespace. Kind and name stand in the list "
+        "once: a second ServiceAccount of that name is the User system:serviceaccount:NAMESPACE:NAME."
+    )
     namespace: Annotated[
         str,
         Field(max_length=63),
@@ -101,7 +107,7 @@ class AccessEntry(Model):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            cel="self.kind == 'ServiceAccount' || self.__namespace__ == ''",
+            cel="self.kind == 'ServiceAccount' || self.?__namespace__.orValue('') == ''",
             holds=lambda m: m.kind is PrincipalKind.SERVICE_ACCOUNT or not m.namespace,
             message="namespace belongs to kind ServiceAccount: remove it",
             field=".namespace",
@@ -216,5 +222,5 @@ class EmailNotifications(Model):
 
 
 Tags = Annotated[list[Tag], *list_map("key", most=50)]
-Access = Annotated[list[AccessEntry], *list_map("kind", "name", "namespace", most=100)]
+Access = Annotated[list[AccessEntry], *list_map("kind", "name", most=100)]
 Description = Text
