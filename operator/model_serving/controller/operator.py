@@ -156,7 +156,9 @@ class Operator:
         failures = [task for task in done if not task.cancelled() and task.exception() is not None]
         for task in failures:
             log.error("the operator ends because of: %s: %r", task.get_name(), task.exception())
-        return 0 if done == {framework} and not failures else 1
+        # Work that was called off is how a stop looks; work that ended by itself lost the Lease or broke down.
+        ended = [task for task in done if task is not framework and not task.cancelled()]
+        return 1 if failures or ended else 0
 
     async def _run_kopf(self, stop: asyncio.Event) -> None:
         settings = self._settings
