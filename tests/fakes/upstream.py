@@ -1,7 +1,7 @@
 """A provider that speaks OpenAI's API over real sockets, and misbehaves on request.
 
-Behaves like the thing by default: chat, completions and embeddings, whole and streamed, usage only when asked for. A test puts
-scripts into `scripts`: each answers one request in its own way; when none is left the default answers.
+Behaves like the thing by default: chat, completions and embeddings, whole and streamed, usage only when asked for. A
+test puts scripts into `scripts`: each answers one request in its own way; when none is left the default answers.
 """
 
 from __future__ import annotations
@@ -116,21 +116,21 @@ def answer_of(request: Received) -> dict[str, Any]:
     """The whole answer to a request."""
     body = request.json
     usage = {"prompt_tokens": 7, "completion_tokens": 4, "total_tokens": 11}
-    if request.path.endswith("/embeddings"):
+    if "input" in body:
         inputs = body["input"] if isinstance(body["input"], list) else [body["input"]]
         data = [{"object": "embedding", "index": i, "embedding": [0.25, -0.5, 1.0]} for i, _ in enumerate(inputs)]
         return {
-            "object": "list", "data": data, "model": body["model"],
+            "object": "list", "data": data, "model": body.get("model", "fake"),
             "usage": {"prompt_tokens": 7, "total_tokens": 7},
         }  # fmt: skip
     text = "".join(WORDS)
-    if request.path.endswith("/chat/completions"):
+    if "messages" in body:
         choice: dict[str, Any] = {"message": {"role": "assistant", "content": text}}
         kind = "chat.completion"
     else:
         choice, kind = {"text": text, "logprobs": None}, "text_completion"
     return {
-        "id": "x-1", "object": kind, "created": 1700000000, "model": body["model"],
+        "id": "x-1", "object": kind, "created": 1700000000, "model": body.get("model", "fake"),
         "choices": [{"index": 0, "finish_reason": "stop", **choice}], "usage": usage,
     }  # fmt: skip
 
@@ -138,9 +138,13 @@ def answer_of(request: Received) -> dict[str, Any]:
 def events_of(request: Received) -> list[bytes]:
     """The events of a streamed answer, end mark included."""
     body = request.json
-    chat = request.path.endswith("/chat/completions")
+    chat = "messages" in body
     asked = (body.get("stream_options") or {}).get("include_usage") is True
-    base = {"id": "x-1", "object": "chat.completion.chunk" if chat else "text_completion", "model": body["model"]}
+    base = {
+        "id": "x-1",
+        "object": "chat.completion.chunk" if chat else "text_completion",
+        "model": body.get("model", "fake"),
+    }
     events = []
     for word in WORDS:
         choice = {"index": 0, "finish_reason": None, **({"delta": {"content": word}} if chat else {"text": word})}
