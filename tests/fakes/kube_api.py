@@ -1,4 +1,4 @@
-"""A small API server in this process: what the client, the watch, the Lease and the children rely on, over real sockets.
+"""A small API server in this process: what the client, the watch, the Lease and the children rely on, on real sockets.
 
 It stores objects, counts resource versions, pages lists, keeps a history for watches (and forgets it on request),
 checks preconditions and merges server-side apply by whole fields. It knows no schema, no defaults and no rights.
@@ -51,7 +51,7 @@ class FakeKubeApi:
         self._oldest = 0
         self._history: list[tuple[int, str, Key, Json]] = []
         self._changed = asyncio.Condition()
-        self._streams: set[web.Request] = set()
+        self._streams: list[web.Request] = []
         self._runner: web.AppRunner | None = None
 
     async def __aenter__(self) -> FakeKubeApi:
@@ -180,14 +180,14 @@ class FakeKubeApi:
         since = int(request.query["resourceVersion"])
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         await response.prepare(request)
-        self._streams.add(request)
+        self._streams.append(request)
         try:
             async for event in self._events(request, prefix, namespace, since):
                 await response.write(json.dumps(event).encode() + b"\n")
         except (ConnectionResetError, asyncio.CancelledError):
             pass
         finally:
-            self._streams.discard(request)
+            self._streams.remove(request)
         return response
 
     async def _events(self, request: web.Request, prefix: str, namespace: str, since: int) -> Any:
@@ -203,7 +203,8 @@ class FakeKubeApi:
             since = self._version
             try:
                 async with asyncio.timeout(self.bookmarks), self._changed:
-                    await self._changed.wait_for(lambda: self._version > since)
+                    while self._version == since:
+                        await self._changed.wait()
             except TimeoutError:
                 yield {"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": str(since)}}}
 

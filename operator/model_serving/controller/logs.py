@@ -16,7 +16,10 @@ def configure_logs(settings: Settings) -> None:
     handler.setFormatter(_JsonLines() if settings.log_format == "json" else _PlainLines())
     handler.addFilter(redact)
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
-    # What aiohttp has to say at this level is about sockets.
+    # Kopf praises each handler call that did not fail.
+    if settings.log_level != "DEBUG":
+        logging.getLogger("kopf.objects").setLevel(logging.WARNING)
+    # What aiohttp has to say at lower levels is about sockets.
     logging.getLogger("aiohttp").setLevel(logging.WARNING)
 
 

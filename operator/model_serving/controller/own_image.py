@@ -1,4 +1,4 @@
-"""Which image the operator itself runs: proxies run the same unless a setting names another. Called by `operator.py`."""
+"""Which image the operator itself runs: proxies run the same unless told otherwise. Called by `operator.py`."""
 
 from __future__ import annotations
 

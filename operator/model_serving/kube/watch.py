@@ -65,7 +65,7 @@ class Watch:
                 await self._follow()
                 error = None
             except Expired:
-                log.info("watch of %s: the version has expired, listing again", self.selection)
+                log.info("watching %s: the version has expired, listing again", self.selection)
                 self._version, error = "", None
             except KubeError as failure:
                 error = failure
@@ -81,7 +81,8 @@ class Watch:
         if isinstance(error, TooManyRequests):
             seconds = max(seconds, error.retry_after)
         level = logging.WARNING if failures > 2 else logging.INFO
-        log.log(level, "watch of %s: %s; again in %.1f s", self.selection, error or "ended at once", seconds)
+        words = error or f"watching {self.selection}: it ended at once"
+        log.log(level, "%s; again in %.1f s", words, seconds)
         await asyncio.sleep(seconds)
 
     async def _list(self) -> None:
