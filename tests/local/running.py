@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import queue
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -50,12 +49,11 @@ def eventually(check: Callable[[], T], what: str, seconds: float = PATIENCE) -> 
 class Run:
     """One `model-serving run`, with what it printed. `kill` and `interrupt` end it."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, *options: str, environ: Mapping[str, str] | None = None) -> None:
         self.folder = folder
         self.state = folder / "state"
         self.events: list[dict[str, Any]] = []
         self.text = ""
-        self._fresh: queue.Queue[None] = queue.Queue()
         arguments = [sys.executable, "-m", "model_serving.cli", "run", "--state", str(self.state)]
         self.process = subprocess.Popen(
             [*arguments, "--output", "json", *options],
@@ -63,7 +61,7 @@ class Run:
             stderr=subprocess.STDOUT,
             text=True,
             cwd=folder,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, **(environ or {})},
             start_new_session=True,
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -157,9 +155,9 @@ def alive(pid: int) -> bool:
 
 
 @contextmanager
-def running(folder: Path, *options: str) -> Iterator[Run]:
+def running(folder: Path, *options: str, environ: Mapping[str, str] | None = None) -> Iterator[Run]:
     """A run that is ended whatever happens, with all its processes."""
-    run = Run(folder, *options)
+    run = Run(folder, *options, environ=environ)
     children: set[int] = set()
     try:
         yield run
@@ -176,20 +174,21 @@ def running(folder: Path, *options: str) -> Iterator[Run]:
 
 
 def chat_endpoint(name: str, port: int, **changes: str) -> str:
-    """YAML of a chat endpoint on a demo provider; `changes`: entity, model, task, secret, key, more."""
+    """YAML of a chat endpoint on a demo provider; `changes`: entity, model, task, secret, key, annotations, more."""
     values = {
         "entity": "e1",
         "model": "demo-chat",
         "task": "llm/v1/chat",
         "secret": "provider",
         "key": "api_key",
+        "annotations": "",
         "more": "",
         **changes,
     }
     return f"""
 apiVersion: model-serving.dev/v1alpha1
 kind: ServingEndpoint
-metadata: {{name: {name}}}
+metadata: {{name: {name}, annotations: {{{values["annotations"]}}}}}
 spec:
   config:
     servedEntities:
@@ -214,3 +213,38 @@ def secret(name: str, **values: str) -> str:
 def documents(*parts: str) -> str:
     """Several objects in one file."""
     return "---".join(parts)
+
+
+def write(path: Path, text: str) -> None:
+    """Replaces a file at once, as editors do."""
+    fresh = path.with_name(f"{path.name}.new")
+    fresh.write_text(text)
+    fresh.replace(path)
+
+
+@contextmanager
+def demo_provider(*options: str) -> Iterator[int]:
+    """A demo provider of its own; its port."""
+    arguments = [sys.executable, "-m", "model_serving.cli", "demo-provider", "--port", "0", *options]
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        yield int(process.stdout.readline().rsplit(":", 1)[1].split("/")[0])
+    finally:
+        process.terminate()
+        process.wait(PATIENCE)
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def say(text: str) -> list[Any]:
+    """Messages of a chat."""
+    return [{"role": "user", "content": text}]
+
+
+def stream_words(client: openai.OpenAI, model: str, events: int, pace: float) -> Iterator[str]:
+    """The words of a stream that takes `events` x `pace` seconds."""
+    text = f"[demo:events={events},pace={pace}]"
+    for chunk in client.chat.completions.create(model=model, messages=say(text), stream=True):
+        if chunk.choices and chunk.choices[0].delta.content:
+            yield chunk.choices[0].delta.content

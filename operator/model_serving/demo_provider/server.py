@@ -59,12 +59,14 @@ async def serve(settings: DemoSettings) -> None:
     """As `run_demo_provider`, within a running loop. Raises `OSError` when the address cannot be listened on."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    # Of a person's own demo provider Ctrl-C means now; a child lets streams end, as proxies do.
+    patience = 2.0 if settings.control_fd is None else 300.0
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     if settings.control_fd is not None:
         # Nobody writes to it: it becomes readable when its writer has died.
         loop.add_reader(settings.control_fd, stop.set)
-    runner = web.AppRunner(build_app(settings), access_log=None, handler_cancellation=True, shutdown_timeout=2.0)
+    runner = web.AppRunner(build_app(settings), access_log=None, handler_cancellation=True, shutdown_timeout=patience)
     await runner.setup()
     try:
         await web.TCPSite(runner, settings.host, settings.port).start()

@@ -21,7 +21,7 @@ from model_serving.local.child import Child, Program
 from model_serving.local.folder import write_private
 from model_serving.local.secret_files import secret_exists
 from model_serving.local.supervised import Hooks, Supervised
-from model_serving.proxy_config import CredentialReport, Layout, ProxyStatus
+from model_serving.proxy_config import CREDENTIAL_MISSING, CredentialReport, Layout, ProxyStatus
 
 _ASK_SECONDS = 2.0
 _SILENCE_SECONDS = 10.0
@@ -97,7 +97,8 @@ class Instance:
             words = self._process.last_words
             return (Finding(Cause.PROXY_CRASH_LOOPING, f"the proxy ended: {words}"),) if words else ()
         missing = [self._lack(report) for report in self.status.credentials if report.problem]
-        return tuple(missing) or tuple(Finding(Cause.CONFIG_INVALID, text) for text in self.status.problems)
+        # A proxy lists what is wrong with its credentials among its problems too.
+        return tuple(missing) or tuple(Finding(Cause.NOT_READY, text) for text in self.status.problems)
 
     async def retire(self) -> None:
         """Lets the process finish its calls, waits for its end and clears up."""
@@ -111,10 +112,10 @@ class Instance:
     def _lack(self, report: CredentialReport) -> Finding:
         if not secret_exists(self._plan.secrets.parent, (self._plan.secrets.name, report.secret)):
             text = f"Secret {report.secret} does not exist: add it, with the key {report.key}, to a file given with -f"
-        elif report.problem == "unreadable":
-            text = f"key {report.key} of Secret {report.secret} cannot be read"
+        elif report.problem == CREDENTIAL_MISSING:
+            text = f"Secret {report.secret} has no key {report.key}: add it where the Secret is declared"
         else:
-            text = f"Secret {report.secret} has no key {report.key}, or it is empty: add it to the file of the Secret"
+            text = f"key {report.key} of Secret {report.secret}: {report.problem}: correct it"
         return Finding(Reason.SECRET_NOT_FOUND, text)
 
     def _lay_out(self) -> None:

@@ -11,6 +11,7 @@ import aiohttp
 
 from model_serving.local.front import Router, users_message
 from model_serving.local.inputs import Applied, Inputs
+from model_serving.local.listing import Row
 from model_serving.local.report import Report
 from model_serving.local.users import UsersWatch
 from model_serving.local.workspace import View, Workspace
@@ -42,7 +43,7 @@ class Keeper:
         self._report = report
         self._stop = stop
         self._awake = asyncio.Event()
-        self._said: dict[str, tuple[bool, str, int]] = {}
+        self._said: dict[str, Row] = {}
         self._summed_up = False
         self._worried = False
         self._born = time.monotonic()
@@ -79,7 +80,7 @@ class Keeper:
         self._worry(parts.router)
         if self._summed_up:
             for row in view.rows:
-                if self._said.get(row.name) != (row.ready, row.reason, row.config_version):
+                if self._said.get(row.name) != row:
                     self._report.change(row)
         elif (view.settled or time.monotonic() - self._born > _SUMMARY_SECONDS) and await self._answers(parts):
             self._report.summary(parts.base, parts.token, view.rows)
@@ -87,7 +88,7 @@ class Keeper:
         elif time.monotonic() - self._born > 1 and not self._said:
             self._report.note(f"starting {len(view.rows)} endpoints …")
         if self._summed_up or time.monotonic() - self._born > 1:
-            self._said = {row.name: (row.ready, row.reason, row.config_version) for row in view.rows}
+            self._said = {row.name: row for row in view.rows}
 
     async def _answers(self, parts: Parts) -> bool:
         """Whether the router has everything that it needs."""

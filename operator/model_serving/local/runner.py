@@ -56,6 +56,7 @@ async def _run(settings: RunSettings, report: Report) -> int:
 
 async def _serve(settings: RunSettings, folder: StateFolder, store: Store, report: Report) -> int:
     """One run. Whatever is wrong with the input is found before anything is started."""
+    _ = settings.deadlines  # refused now rather than when everything runs
     ending = Ending.on_signals(asyncio.get_running_loop())
     _clear_leftovers(folder)
     owner = load_owner(folder.user) if settings.users is None else None

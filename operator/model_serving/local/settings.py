@@ -10,6 +10,7 @@ from pathlib import Path
 
 from model_serving.lifecycle.observed import Deadlines
 from model_serving.local.child import CONTROL_FD, Program
+from model_serving.local.errors import InputError
 from model_serving.local.folder import StateFolder
 from model_serving.local.sample import DEMO_PORT
 
@@ -32,8 +33,21 @@ class RunSettings:
     demo_port: int = DEMO_PORT
     json_output: bool = False
     grace: float = 10.0
-    deadlines: Deadlines = field(default_factory=Deadlines)
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def deadlines(self) -> Deadlines:
+        """The operator's settings of the same names. Raises `InputError`."""
+        return Deadlines(
+            progress=self._seconds("MODEL_SERVING_PROGRESS_DEADLINE_SECONDS", 120),
+            secret_grace=self._seconds("MODEL_SERVING_SECRET_GRACE_SECONDS", 90),
+        )
+
+    def _seconds(self, name: str, default: int) -> int:
+        text = self.environ.get(name, str(default))
+        if not (text.isascii() and text.isdigit() and len(text) < 6):
+            raise InputError(f"{name} must be a whole number of seconds")
+        return int(text)
 
     @property
     def shown_host(self) -> str:

@@ -54,6 +54,7 @@ class Workspace:
 
     def __init__(self, around: Surroundings, store: Store) -> None:
         self._around = around
+        self._deadlines = around.settings.deadlines
         self._store = store
         self._proxies: dict[str, EndpointProxies] = {}
         self._leaving: dict[asyncio.Task[None], EndpointProxies] = {}
@@ -101,7 +102,7 @@ class Workspace:
             upstream_leave="local",
             url=f"{self._around.base_url}/{name}/invocations",
         )
-        decision = decide(observed, self._around.settings.deadlines)
+        decision = decide(observed, self._deadlines)
         self._store.write_outcome(record, decision.history, decision.status)
         if proxies.act(decision):
             self._around.wake()
@@ -119,7 +120,7 @@ class Workspace:
                 log=around.folder.logs / f"proxy-{endpoint.metadata.name}.log",
             )
             hooks = Hooks(greet=lambda _: None, wake=around.wake)
-            self._proxies[uid] = EndpointProxies(plan, hooks, around.settings.deadlines.progress)
+            self._proxies[uid] = EndpointProxies(plan, hooks, self._deadlines.progress)
         return self._proxies[uid]
 
     def _forget_all_but(self, uids: set[str]) -> None:
