@@ -1,4 +1,4 @@
-"""Fixtures of the data plane's tests: files, a fake provider, a proxy in front of it, on the loop used in production."""
+"""Fixtures of the data plane: files, a fake provider, a proxy in front of it, on the loop used in production."""
 
 from __future__ import annotations
 

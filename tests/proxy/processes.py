@@ -15,14 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-PROXY = (
-    "import os, sys; from model_serving.proxy.app import run_proxy; "
-    "from model_serving.proxy.settings import ProxySettings; sys.exit(run_proxy(ProxySettings.from_environ(os.environ)))"
+_PROGRAM = (
+    "import os, sys; from model_serving.proxy.{module} import run_{name}; "
+    "from model_serving.proxy.settings import {settings}; "
+    "sys.exit(run_{name}({settings}.from_environ(os.environ)))"
 )
-ROUTER = (
-    "import os, sys; from model_serving.proxy.router_app import run_router; "
-    "from model_serving.proxy.settings import RouterSettings; sys.exit(run_router(RouterSettings.from_environ(os.environ)))"
-)
+PROXY = _PROGRAM.format(module="app", name="proxy", settings="ProxySettings")
+ROUTER = _PROGRAM.format(module="router_app", name="router", settings="RouterSettings")
 
 
 @dataclass

@@ -181,6 +181,8 @@ class Relay:
             self._fail(error)
             return
         self._exchange.write(piece)
+        if self._delivery.complete:
+            self._set_stream_deadline(self._last_byte + END_GRACE_SECONDS)
 
     def response_ended(self, framed: bool) -> None:
         self._fetch = None
