@@ -72,7 +72,7 @@ def configure(settings: kopf.OperatorSettings) -> None:
     settings.networking.request_timeout = 60.0
     settings.networking.connect_timeout = 10.0
     settings.networking.error_backoffs = _Endless()
-    settings.watching.server_timeout = 600.0
+    settings.watching.server_timeout = 600
     settings.watching.client_timeout = 620.0
     settings.watching.connect_timeout = 10.0
     settings.watching.chunk_size = _CHUNK

@@ -167,6 +167,8 @@ class Operator:
             clusterwide=not settings.namespaces,
             namespaces=settings.namespaces,
             standalone=True,
+            # Kopf would look for the user's name, which an arbitrary user id in a container does not have.
+            identity=settings.identity,  # type: ignore[arg-type]  # (a private kind of text)
             stop_flag=stop,
         )
 
