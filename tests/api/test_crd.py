@@ -8,8 +8,9 @@ import pytest
 import yaml
 
 from model_serving.api.crd import crd, render_crd
+from model_serving.generate import generated_files, write_generated
 
-COMMITTED = Path(__file__).parents[2] / "crds" / "servingendpoints.yaml"
+ROOT = Path(__file__).parents[2]
 SCHEMA = crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
 
 
@@ -27,8 +28,14 @@ SPEC = list(nodes(SCHEMA["properties"]["spec"], ".spec"))
 STATUS = list(nodes(SCHEMA["properties"]["status"], ".status"))
 
 
-def test_the_committed_file_is_what_the_models_say() -> None:
-    assert COMMITTED.read_text() == render_crd(), "run `make crd` and commit the result"
+@pytest.mark.parametrize("name", generated_files())
+def test_the_committed_file_is_what_the_models_say(name: str) -> None:
+    assert (ROOT / name).read_text() == generated_files()[name], "run `make crd` and commit the result"
+
+
+def test_files_are_written_once(tmp_path: Path) -> None:
+    assert len(write_generated(tmp_path)) == len(generated_files())
+    assert write_generated(tmp_path) == []
 
 
 def test_only_structural_keywords_are_left() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,8 @@ from tests.cluster.raw_api import MERGE, Answer, RawApi
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "manifests" / "samples"
-PUBLIC, PRIVATE = "admission-public", "admission-private"
+RUN = uuid.uuid4().hex[:6]
+PUBLIC, PRIVATE = f"admission-public-{RUN}", f"admission-private-{RUN}"
 CRD_PATH = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{CRD_NAME}"
 POLICIES_PATH = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies"
 SECONDS = 60
