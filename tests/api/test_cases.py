@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from model_serving.api.endpoint import ServingEndpoint
+from model_serving.api.hosts import Leave
 from model_serving.api.problems import Problem
 from model_serving.api.validation import InvalidEndpoint, check_create, check_update, parse_endpoint, validate_manifest
 from tests.api.cases import CASES, Case
@@ -22,7 +23,7 @@ def stored(manifest: dict[str, Any], case: Case) -> ServingEndpoint:
 
 
 def found(case: Case) -> list[Problem]:
-    leave = "private" if case.namespace == "private" else "public"
+    leave: Leave = "private" if case.namespace == "private" else "public"
     if case.old is None:
         return validate_manifest(case.manifest(), leave)
     old = stored(case.old_manifest(), case)

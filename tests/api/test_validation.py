@@ -60,7 +60,7 @@ def test_all_problems_are_told_at_once_and_no_value_is() -> None:
 
 
 def test_nulls_of_metadata_and_any_status_are_passed_over() -> None:
-    metadata = {"name": "a", "creationTimestamp": None, "annotations": None, "managedFields": []}
+    metadata: dict[str, Any] = {"name": "a", "creationTimestamp": None, "annotations": None, "managedFields": []}
 
     assert parse_endpoint(good(metadata=metadata, status={"whatever": 1})).status.observed_generation == 0
 

@@ -35,7 +35,7 @@ class RawApi:
     """Requests as the admin, or as anybody else by impersonation."""
 
     def __init__(self, cluster: Client) -> None:
-        command = [cluster.binary, "--kubeconfig", cluster.kubeconfig(), "proxy", "--port=0"]
+        command = [str(cluster.binary), "--kubeconfig", str(cluster.kubeconfig()), "proxy", "--port=0"]
         self._proxy = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self._proxy.stdout is not None
         line = self._proxy.stdout.readline()  # Starting to serve on 127.0.0.1:PORT
