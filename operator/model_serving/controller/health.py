@@ -28,7 +28,8 @@ class HealthServer:
     def port(self) -> int:
         """Where it listens: of use when the port was 0."""
         addresses = self._runner.addresses if self._runner else []
-        return int(addresses[0][1]) if addresses else 0
+        # With port 0 each address family gets a port of its own: the IPv4 one is told.
+        return next((int(address[1]) for address in addresses if ":" not in address[0]), 0)
 
     async def __aenter__(self) -> Self:
         app = web.Application()
