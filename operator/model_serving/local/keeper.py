@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -13,6 +14,7 @@ from model_serving.local.front import Router, users_message
 from model_serving.local.inputs import Applied, Inputs
 from model_serving.local.listing import Row
 from model_serving.local.report import Report
+from model_serving.local.supervised import Supervised
 from model_serving.local.users import UsersWatch
 from model_serving.local.workspace import View, Workspace
 
@@ -25,7 +27,10 @@ _WORRYING_FAILURES = 3
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a run consists of. `token` is what callers need, unless a users file says who they are."""
+    """What a run consists of.
+
+    `token` is what callers need, unless a users file says who they are; `helpers` have to be up as well.
+    """
 
     inputs: Inputs
     users: UsersWatch
@@ -34,6 +39,7 @@ class Parts:
     session: aiohttp.ClientSession
     base: str
     token: str | None
+    helpers: Sequence[Supervised] = ()
 
 
 class Keeper:
@@ -77,7 +83,7 @@ class Keeper:
             awake.cancel()
 
     async def _say(self, parts: Parts, view: View) -> None:
-        self._worry(parts.router)
+        self._worry([parts.router.process, *parts.helpers])
         if self._summed_up:
             for row in view.rows:
                 if self._said.get(row.name) != row:
@@ -91,9 +97,9 @@ class Keeper:
             self._said = {row.name: row for row in view.rows}
 
     async def _answers(self, parts: Parts) -> bool:
-        """Whether the router has everything that it needs."""
+        """Whether the router has everything that it needs, and the helpers are up."""
         child = parts.router.process.child
-        if child is None:
+        if child is None or any(helper.child is None for helper in parts.helpers):
             return False
         try:
             url = f"http://{parts.router.admin_host}:{child.admin_port}/readyz"
@@ -102,9 +108,9 @@ class Keeper:
         except (aiohttp.ClientError, TimeoutError):
             return False
 
-    def _worry(self, router: Router) -> None:
-        """Says so when the router does not come up."""
-        failing = router.process.failures >= _WORRYING_FAILURES
+    def _worry(self, processes: Sequence[Supervised]) -> None:
+        """Says so when a process does not come up."""
+        failing = [process for process in processes if process.failures >= _WORRYING_FAILURES]
         if failing and not self._worried:
-            self._report.fault(f"the router does not start: {router.process.last_words}")
-        self._worried = failing
+            self._report.fault(f"{failing[0].program.log.stem} does not start: {failing[0].last_words}")
+        self._worried = bool(failing)

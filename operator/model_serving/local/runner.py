@@ -74,7 +74,7 @@ async def _serve(settings: RunSettings, folder: StateFolder, store: Store, repor
         workspace = Workspace(Surroundings(settings, folder, router_key, base, session, keeper.wake), store)
         token = owner.token if owner else None
         try:
-            await keeper.keep(Parts(inputs, users, router, workspace, session, base, token))
+            await keeper.keep(Parts(inputs, users, router, workspace, session, base, token, demo))
         finally:
             await ending.carry_out([router, workspace, *demo], settings.grace, report)
     return 0
