@@ -2,6 +2,8 @@
 
 ``MODEL_SERVING_TEST_KUBECONFIG`` names a kubeconfig of any other cluster (kind, for example); all tests then use that
 one, and those that look inside a cluster (audit log, loading images) are skipped there.
+``MODEL_SERVING_TEST_CLUSTER`` is the number of a cluster that ``python -m tests.cluster.harness up`` left running:
+tests that are being written then start in seconds.
 """
 
 import os
@@ -15,8 +17,12 @@ import pytest
 from tests.cluster.harness import Cluster
 from tests.cluster.harness.attached import attach
 from tests.cluster.harness.launch import Shape
+from tests.cluster.harness.operator_image import operator_image
+from tests.cluster.harness.slot import Slot
+from tests.cluster.installed import Installed, install
 
 KUBECONFIG = "MODEL_SERVING_TEST_KUBECONFIG"
+LEFT_RUNNING = "MODEL_SERVING_TEST_CLUSTER"
 # Users that tests may play: none has any right until a test grants it.
 USERS = {"alice": ["ml-team"], "bob": ["ml-team"], "mallory": []}
 
@@ -33,6 +39,14 @@ def node_cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """A cluster with one real node."""
     with _running(request, "node") as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def installed(node_cluster: Cluster) -> Iterator[Installed]:
+    """The node cluster with everything installed as an admin would; its operator's log is searched at the end."""
+    found = install(node_cluster, node_cluster.load_image(operator_image()))
+    yield found
+    found.check()
 
 
 @pytest.fixture
@@ -54,11 +68,17 @@ def _running(request: pytest.FixtureRequest, shape: Shape) -> Iterator[Cluster]:
     capture = request.config.pluginmanager.getplugin("capturemanager")
     with capture.global_and_fixture_disabled() if capture else _nothing():
         print(flush=True)
-        cluster = attach(Path(given), USERS) if given else _start(shape)
+        cluster = attach(Path(given), USERS) if given else _left_running() or _start(shape)
     try:
         yield cluster
     finally:
-        cluster.stop()
+        if not os.environ.get(LEFT_RUNNING):
+            cluster.stop()
+
+
+def _left_running() -> Cluster | None:
+    number = os.environ.get(LEFT_RUNNING)
+    return Cluster.find(Slot(int(number))) if number else None
 
 
 def _start(shape: Shape) -> Cluster:

@@ -122,11 +122,23 @@ def install(cluster: Cluster, image: str) -> Installed:
     settings = SETTINGS | {"MODEL_SERVING_IMAGE": image}
     words = [f"{name}={value}" for name, value in settings.items()]
     cluster.kubectl("set", "env", f"deployment/{ACCOUNT}", "-n", SYSTEM, *words)
-    cluster.create_namespace(PROVIDER_NAMESPACE, RESTRICTED)
+    if cluster.get("namespace", PROVIDER_NAMESPACE) is None:
+        cluster.create_namespace(PROVIDER_NAMESPACE, RESTRICTED)
     cluster.apply("\n---\n".join(json.dumps(m) for m in provider(image)))
-    cluster.kubectl("rollout", "status", f"deployment/{ACCOUNT}", "-n", SYSTEM, "--timeout=180s")
-    cluster.kubectl("rollout", "status", "deployment/demo-provider", "-n", PROVIDER_NAMESPACE, "--timeout=180s")
+    rolled_out(cluster, ACCOUNT, SYSTEM)
+    rolled_out(cluster, "demo-provider", PROVIDER_NAMESPACE)
     return Installed(cluster, image)
+
+
+def rolled_out(cluster: Cluster, deployment: str, namespace: str) -> None:
+    """Waits for a Deployment; says what its pods say if it does not come up."""
+    done = cluster.kubectl(
+        "rollout", "status", f"deployment/{deployment}", "-n", namespace, "--timeout=120s", check=False
+    )
+    if done.returncode != 0:
+        print(cluster.kubectl("describe", "pods", "-n", namespace).stdout[-6000:])
+        print(cluster.kubectl("logs", f"deployment/{deployment}", "-n", namespace, check=False).stdout[-4000:])
+        raise AssertionError(f"{namespace}/{deployment}: {done.stderr}")
 
 
 def provider(image: str) -> list[dict[str, Any]]:

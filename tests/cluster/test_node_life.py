@@ -4,26 +4,17 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from typing import Any
 
 import openai
 import pytest
 
 from tests.cluster import samples
-from tests.cluster.harness import Cluster
-from tests.cluster.harness.operator_image import operator_image
-from tests.cluster.installed import PROVIDER, Installed, install
+from tests.cluster.installed import PROVIDER, Installed
 from tests.cluster.load import Load
 
 CHAT = samples.config(samples.model("demo-chat", "chat", PROVIDER))
 EMBEDDINGS = samples.config(samples.model("demo-embeddings", "embeddings", PROVIDER), "openai_embeddings")
-
-
-@pytest.fixture(scope="module")
-def installed(node_cluster: Cluster) -> Iterator[Installed]:
-    found = install(node_cluster, node_cluster.load_image(operator_image()))
-    yield found
-    found.check()
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +180,11 @@ def test_scaling_needs_no_new_version(installed: Installed, space: str) -> None:
 
 
 def test_an_operator_restart_disturbs_nothing(installed: Installed, space: str) -> None:
-    before = installed.endpoint(space, "chat")["metadata"]["resourceVersion"]
+    def at_rest(found: dict[str, Any]) -> bool:
+        status = found["status"]
+        return (status["readyReplicas"], status["policyPods"], len(installed.pods(space, "chat"))) == (1, 1, 1)
+
+    before = installed.until(space, "chat", at_rest, 30, "is at rest")["metadata"]["resourceVersion"]
     pods = {p["metadata"]["uid"] for p in installed.pods(space, "chat")}
     installed.restart_operator()
     time.sleep(5)

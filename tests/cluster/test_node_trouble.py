@@ -4,25 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.cluster import samples
-from tests.cluster.harness import Cluster
-from tests.cluster.harness.operator_image import operator_image
-from tests.cluster.installed import PROVIDER, Installed, accept_keys, install, reason
+from tests.cluster.installed import PROVIDER, Installed, accept_keys, reason
 from tests.cluster.load import Load
 from tests.cluster.operator_process import ACCOUNT, SYSTEM
 from tests.cluster.test_node_life import hello
-
-
-@pytest.fixture(scope="module")
-def installed(node_cluster: Cluster) -> Iterator[Installed]:
-    found = install(node_cluster, node_cluster.load_image(operator_image()))
-    yield found
-    found.check()
 
 
 @pytest.fixture(scope="module")
