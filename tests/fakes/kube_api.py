@@ -149,8 +149,11 @@ class FakeKubeApi:
 
     def _apply(self, key: Key, body: Json, subresource: str) -> web.Response:
         found, uid = self.objects.get(key), body["metadata"].get("uid")
-        if uid and (found is None or found["metadata"]["uid"] != uid):
-            return _status(409, "Conflict", "Precondition failed: UID")
+        if uid and found is None:
+            return _status(409, "Conflict", "uid mismatch: no existing object was found")
+        if uid and found is not None and found["metadata"]["uid"] != uid:
+            causes = [{"reason": "FieldValueInvalid", "field": "metadata.uid"}]
+            return _status(422, "Invalid", "metadata.uid: field is immutable", causes)
         if found is None:
             if subresource:
                 return _status(404, "NotFound", f'"{key[2]}" not found')
@@ -280,5 +283,6 @@ def _merged(found: Json, patch: Json) -> Json:
     return result
 
 
-def _status(code: int, reason: str, message: str) -> web.Response:
-    return web.json_response({"kind": "Status", "code": code, "reason": reason, "message": message}, status=code)
+def _status(code: int, reason: str, message: str, causes: Any = ()) -> web.Response:
+    answer = {"kind": "Status", "code": code, "reason": reason, "message": message, "details": {"causes": list(causes)}}
+    return web.json_response(answer, status=code)

@@ -136,8 +136,8 @@ class Client:
                 items, query = [], {k: v for k, v in query.items() if k != "continue"}
                 continue
             for item in page.get("items") or []:
-                # Items of a list carry neither of the two.
-                items.append({"apiVersion": resource.api_version, "kind": resource.kind} | item)
+                # Items of a list carry neither of the two, those of a metadata list the wrong ones.
+                items.append({**item, "apiVersion": resource.api_version, "kind": resource.kind})
             meta = page.get("metadata") or {}
             if not meta.get("continue"):
                 return Listing(items, meta.get("resourceVersion", ""))

@@ -99,10 +99,14 @@ def error_of(what: str, status: int, body: bytes, retry_after: str = "") -> Kube
     details = answer.get("details") or {}
     text = str(answer.get("message") or body[:200].decode(errors="replace").strip() or "no reason given")
     message = f"{what}: {text}"[:_LONGEST_TEXT]
-    causes = tuple(str(c.get("reason", "")) for c in details.get("causes") or [] if isinstance(c, dict))
+    listed = [cause for cause in details.get("causes") or [] if isinstance(cause, dict)]
+    causes = tuple(str(cause.get("reason", "")) for cause in listed)
     known: dict[str, Any] = {"status": status, "reason": str(answer.get("reason") or ""), "causes": causes}
     if status == 429:
         return TooManyRequests(message, retry_after=_seconds(retry_after or details.get("retryAfterSeconds")), **known)
+    if status == 422 and any(cause.get("field") == "metadata.uid" for cause in listed):
+        # How the server says that an apply with a UID met another object of that name.
+        return Conflict(message, **known)
     return _BY_STATUS.get(status, Unavailable)(message, **known)
 
 
