@@ -22,7 +22,7 @@ INPUT_FIELDS = {CHAT: "messages", COMPLETIONS: "prompt", EMBEDDINGS: "input"}
 
 Fields = dict[str, msgspec.Raw]
 
-_OPENAI_ROUTES = {"chat/completions": CHAT, "completions": COMPLETIONS, "embeddings": EMBEDDINGS}
+_OPENAI_ROUTES = {("chat", "completions"): CHAT, ("completions",): COMPLETIONS, ("embeddings",): EMBEDDINGS}
 _OWN_FIELDS = ("client_request_id", "usage_context", "databricks_options")
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_text = msgspec.json.Decoder(str).decode
@@ -66,7 +66,7 @@ def find_route(path: bytes) -> Route | None:
         case ["models"]:
             return Route(models=True)
         case rest:
-            task = _OPENAI_ROUTES.get("/".join(rest))
+            task = _OPENAI_ROUTES.get(tuple(rest))
             return Route(task=task) if task else None
 
 

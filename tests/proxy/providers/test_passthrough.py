@@ -1,0 +1,123 @@
+"""Providers `openai` and `custom`: what they are sent, where, and with which credential."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from model_serving.proxy.call import CHAT, COMPLETIONS, EMBEDDINGS, Call
+from model_serving.proxy.providers.registry import PROVIDERS
+from model_serving.proxy.runtime import CompileError, compile_runtime
+from model_serving.proxy_config import CredentialFile, Policy, ProxyConfig, Target
+
+FILE = CredentialFile("s", "k")
+OPENAI, CUSTOM = PROVIDERS["openai"], PROVIDERS["custom"]
+
+
+def openai(task: str = CHAT, **settings: str) -> Target:
+    return Target("e", "openai", task, "real", settings=settings, credentials={"openai_api_key": FILE})
+
+
+def custom(**settings: str) -> Target:
+    credentials = {"value" if "key" in settings else "token": FILE}
+    given = {"custom_provider_url": "https://h/v1/chat?x=1"} | settings
+    return Target("e", "custom", CHAT, "real", settings=given, credentials=credentials)
+
+
+def call(stream: bool = False, **fields: Any) -> Call:
+    return Call(CHAT, {name: msgspec.Raw(msgspec.json.encode(value)) for name, value in fields.items()}, stream)
+
+
+@pytest.mark.parametrize(
+    ("task", "base", "url"),
+    [
+        (CHAT, None, "https://api.openai.com/v1/chat/completions"),
+        (COMPLETIONS, None, "https://api.openai.com/v1/completions"),
+        (EMBEDDINGS, None, "https://api.openai.com/v1/embeddings"),
+        (CHAT, "http://h:1/v1/", "http://h:1/v1/chat/completions"),
+    ],
+)
+def test_openai_is_called_at_its_base(task: str, base: str | None, url: str) -> None:
+    assert OPENAI.url(openai(task, **({"openai_api_base": base} if base else {}))) == url
+
+
+def test_model_is_rewritten_and_the_rest_stays_as_it_was() -> None:
+    body = msgspec.json.decode(
+        OPENAI.request(call(model="ep", messages=[1], temperature=9, unknown={"a": None}), openai())
+    )
+    assert body == {"model": "real", "messages": [1], "temperature": 9, "unknown": {"a": None}}
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ({}, {"include_usage": True}),
+        ({"stream_options": None}, {"include_usage": True}),
+        ({"stream_options": {"include_usage": False, "x": 1}}, {"include_usage": True, "x": 1}),
+        ({"stream_options": {"include_usage": True}}, {"include_usage": True}),
+    ],
+)
+def test_a_stream_always_asks_openai_for_usage(given: dict[str, Any], sent: dict[str, Any]) -> None:
+    body = msgspec.json.decode(OPENAI.request(_stream(given), openai()))
+    assert body["stream_options"] == sent
+
+
+def _stream(given: dict[str, Any]) -> Call:
+    return call(True, messages=[], **given)
+
+
+def test_a_custom_provider_is_asked_nothing_that_the_client_did_not_ask() -> None:
+    body = msgspec.json.decode(CUSTOM.request(_stream({}), custom()))
+    assert body == {"messages": [], "model": "real"}
+
+
+@pytest.mark.parametrize(
+    ("target", "line"),
+    [
+        (openai(), b"authorization: Bearer sk\r\n"),
+        (custom(), b"authorization: Bearer sk\r\n"),
+        (custom(key="x-api-key"), b"x-api-key: sk\r\n"),
+    ],
+)
+def test_each_scheme_shows_its_credential(target: Target, line: bytes) -> None:
+    assert PROVIDERS[target.provider].scheme(target).headers("sk") == line
+
+
+def compile_one(target: Target) -> Any:
+    return compile_runtime(ProxyConfig("ep", 1, "r", [target]), Policy("p")).targets[0]
+
+
+def test_the_head_of_a_request_names_host_and_path() -> None:
+    head = compile_one(openai(openai_organization="org-1")).request_head
+    assert head.startswith(b"POST /v1/chat/completions HTTP/1.1\r\nhost: api.openai.com\r\n")
+    assert b"openai-organization: org-1\r\n" in head
+    assert compile_one(custom()).request_head.startswith(b"POST /v1/chat?x=1 HTTP/1.1\r\n")
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        pytest.param(openai(openai_api_type="azure"), "openai_api_type azure", id="Azure is another issue"),
+        pytest.param(openai(openai_api_base="https://u:p@h/v1"), "credentials", id="credentials in the URL"),
+        pytest.param(openai(openai_api_base="https://h/a b"), "blanks", id="a blank in the URL"),
+        pytest.param(openai(openai_organization="a\r\nx: y"), "control characters", id="a header in a setting"),
+        pytest.param(openai("llm/v1/other"), "llm/v1/other", id="an unknown task"),
+        pytest.param(Target("e", "custom", CHAT, "m"), "custom_provider_url is missing", id="no URL"),
+        pytest.param(Target("e", "openai", CHAT, "m"), "openai_api_key", id="no credential"),
+        pytest.param(Target("e", "palm", CHAT, "m"), "palm", id="an unknown provider"),
+    ],
+)
+def test_settings_that_cannot_work_are_named(target: Target, words: str) -> None:
+    with pytest.raises(CompileError, match=words):
+        compile_one(target)
+
+
+def test_all_targets_have_one_task() -> None:
+    with pytest.raises(CompileError, match="one task"):
+        compile_runtime(ProxyConfig("ep", 1, "r", [openai(), openai(EMBEDDINGS)]), Policy("p"))
+
+
+def test_every_provider_is_registered_under_its_own_name() -> None:
+    assert all(provider.name == name for name, provider in PROVIDERS.items())

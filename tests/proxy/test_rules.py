@@ -1,0 +1,233 @@
+"""The small pure rules: addresses, callers, access, routing, balancing, settings, heads."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model_serving.proxy.access import Access
+from model_serving.proxy.auth import (
+    GROUPS,
+    PRINCIPAL,
+    ROUTER_KEY,
+    Principal,
+    TokenTable,
+    TrustedRouter,
+    authenticate,
+    decode_principal,
+    encode_principal,
+)
+from model_serving.proxy.errors import EndpointNotFound, PermissionDenied, Unauthenticated, Unavailable
+from model_serving.proxy.hosts import HostClass, Leave, host_class, refusal, scheme_refusal
+from model_serving.proxy.http.head import clean_value, status_line
+from model_serving.proxy.router import Balancer, split_address
+from model_serving.proxy.routing import choose
+from model_serving.proxy.runtime import split_url
+from model_serving.proxy.settings import ProxySettings, RouterSettings, SettingsError
+from model_serving.proxy_config import Grant, Target
+
+PUBLIC, PRIVATE, LOOPBACK, NEVER = HostClass.PUBLIC, HostClass.PRIVATE, HostClass.LOOPBACK, HostClass.NEVER
+
+
+@pytest.mark.parametrize(
+    ("address", "kind"),
+    [
+        ("8.8.8.8", PUBLIC), ("2606:4700::1111", PUBLIC), ("64:ff9b::808:808", PUBLIC),
+        ("10.1.2.3", PRIVATE), ("172.31.0.1", PRIVATE), ("192.168.1.1", PRIVATE), ("100.64.0.1", PRIVATE),
+        ("fd12::1", PRIVATE), ("::ffff:10.0.0.1", PRIVATE), ("64:ff9b::a00:1", PRIVATE), ("2002:a00:1::", PRIVATE),
+        ("127.0.0.1", LOOPBACK), ("127.8.8.8", LOOPBACK), ("::1", LOOPBACK), ("::ffff:127.0.0.1", LOOPBACK),
+        ("169.254.169.254", NEVER), ("::ffff:169.254.169.254", NEVER), ("64:ff9b::a9fe:a9fe", NEVER),
+        ("2002:a9fe:a9fe::", NEVER), ("fe80::1", NEVER), ("fe80::1%eth0", NEVER), ("fd00:ec2::254", NEVER),
+        ("100.100.100.200", NEVER), ("168.63.129.16", NEVER), ("0.0.0.0", NEVER), ("::", NEVER),
+        ("224.0.0.1", NEVER), ("ff02::1", NEVER), ("255.255.255.255", NEVER), ("240.0.0.1", NEVER),
+        ("192.0.2.1", NEVER), ("2001:db8::1", NEVER), ("172.32.0.1", PUBLIC), ("100.128.0.1", PUBLIC),
+    ],
+)  # fmt: skip
+def test_each_address_has_its_class(address: str, kind: HostClass) -> None:
+    assert host_class(address) is kind
+
+
+@pytest.mark.parametrize(
+    ("leave", "allowed"),
+    [
+        (Leave.PUBLIC, {"8.8.8.8"}),
+        (Leave.PRIVATE, {"8.8.8.8", "10.0.0.1"}),
+        (Leave.LOCAL, {"8.8.8.8", "10.0.0.1", "127.0.0.1"}),
+        (Leave.TRUSTED, {"8.8.8.8", "10.0.0.1", "127.0.0.1", "169.254.169.254"}),
+    ],
+)
+def test_a_leave_opens_its_classes_and_no_other(leave: Leave, allowed: set[str]) -> None:
+    for address in ("8.8.8.8", "10.0.0.1", "127.0.0.1", "169.254.169.254"):
+        assert (refusal(address, leave) == "") == (address in allowed)
+
+
+def test_denied_addresses_and_plain_http() -> None:
+    assert refusal("10.96.0.1", Leave.PRIVATE, frozenset({"10.96.0.1"}))
+    assert scheme_refusal(False, Leave.PUBLIC)
+    assert not scheme_refusal(True, Leave.PUBLIC)
+    assert not scheme_refusal(False, Leave.PRIVATE)
+
+
+@given(st.text(min_size=1), st.frozensets(st.text(min_size=1), max_size=4))
+def test_principals_survive_the_way_through_headers(name: str, groups: frozenset[str]) -> None:
+    try:
+        principal = Principal(name, groups)
+        raw = encode_principal(principal)
+    except UnicodeEncodeError:  # a lone surrogate is no text
+        return
+    assert b"," not in raw[0]
+    assert all(0x20 < byte < 0x7F for byte in raw[0] + raw[1])
+    assert decode_principal(*raw) == principal
+
+
+ADA = Principal("ada", frozenset({"team"}))
+TABLE = TokenTable({hashlib.sha256(b"t1").hexdigest(): ADA})
+
+
+def test_the_first_authenticator_that_knows_the_caller_wins() -> None:
+    router = TrustedRouter("k")
+    headers = {PRINCIPAL: b"bob", GROUPS: b"", ROUTER_KEY: b"k", b"authorization": b"Bearer t1"}
+    assert authenticate((router, TABLE), headers).name == "bob"
+    assert authenticate((router, TABLE), headers | {ROUTER_KEY: b"x"}).name == "ada"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {}, {b"authorization": b"t1"}, {b"authorization": b"Bearer t2"}, {b"authorization": b"Basic t1"},
+        {PRINCIPAL: b"ada"}, {PRINCIPAL: b"ada", ROUTER_KEY: b""}, {PRINCIPAL: b"", ROUTER_KEY: b"k"},
+        {ROUTER_KEY: b"k"},
+    ],
+)  # fmt: skip
+def test_everybody_else_is_unknown(headers: dict[bytes, bytes]) -> None:
+    with pytest.raises(Unauthenticated):
+        authenticate((TrustedRouter("k"), TABLE), headers)
+
+
+def test_an_empty_router_key_trusts_nobody() -> None:
+    assert TrustedRouter("").authenticate({PRINCIPAL: b"ada", ROUTER_KEY: b""}) is None
+
+
+def test_what_the_router_said_is_remembered_within_bounds() -> None:
+    router = TrustedRouter("k")
+    for number in range(10_000):
+        router.authenticate({PRINCIPAL: b"u%d" % number, ROUTER_KEY: b"k"})
+    assert len(router._known) <= 4096
+
+
+@pytest.mark.parametrize(
+    ("grants", "allowed"),
+    [
+        ([], False),
+        ([Grant("user", "ada", "CAN_QUERY")], True),
+        ([Grant("user", "ada", "CAN_MANAGE")], True),
+        ([Grant("user", "ada", "CAN_VIEW")], False),
+        ([Grant("group", "team", "CAN_QUERY")], True),
+        ([Grant("group", "ada", "CAN_QUERY"), Grant("user", "team", "CAN_QUERY")], False),
+    ],
+)
+def test_can_query_comes_from_users_and_groups(grants: list[Grant], allowed: bool) -> None:
+    assert Access(grants).allows(ADA) is allowed
+    if not allowed:
+        with pytest.raises(PermissionDenied, match=r"ada may not query endpoint ep.*CAN_QUERY"):
+            Access(grants).require_query(ADA, "ep")
+
+
+def targets(*weights: int) -> list[Target]:
+    return [Target(f"e{i}", "openai", "t", "m", weight) for i, weight in enumerate(weights)]
+
+
+@pytest.mark.parametrize(
+    ("weights", "lot", "chosen"),
+    [((100,), 0.5, "e0"), ((0,), 0.5, "e0"), ((50, 50), 0.49, "e0"), ((50, 50), 0.5, "e1"), ((0, 100), 0.0, "e1"),
+     ((100, 0), 0.999, "e0"), ((1, 1, 98), 0.015, "e1")],
+)  # fmt: skip
+def test_calls_go_by_weight(weights: tuple[int, ...], lot: float, chosen: str) -> None:
+    assert choose(targets(*weights), "", lot).entity == chosen
+
+
+def test_a_named_entity_is_served_whatever_its_weight() -> None:
+    assert choose(targets(100, 0), "e1", 0.0).entity == "e1"
+    with pytest.raises(EndpointNotFound, match="no served entity x"):
+        choose(targets(100), "x", 0.0)
+    with pytest.raises(Unavailable):
+        choose(targets(0, 0), "", 0.5)
+
+
+def test_the_balancer_prefers_the_idle_and_takes_turns() -> None:
+    balancer = Balancer()
+    assert {balancer.pick(["a", "b", "c"]) for _ in range(3)} == {"a", "b", "c"}
+    balancer.release("b")
+    assert balancer.pick(["a", "b", "c"]) == "b"
+    assert balancer.pick(["a"], {"a"}) is None
+    assert balancer.pick([]) is None
+
+
+@pytest.mark.parametrize(("text", "parts"), [("127.0.0.1:80", ("127.0.0.1", 80)), ("[::1]:80", ("::1", 80))])
+def test_addresses_are_split(text: str, parts: tuple[str, int]) -> None:
+    assert split_address(text) == parts
+
+
+@pytest.mark.parametrize("text", ["", "a", ":80", "a:", "a:b"])
+def test_what_is_no_address_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="HOST:PORT"):
+        split_address(text)
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "path"),
+    [("https://h/v1", "h", "/v1"), ("http://h:8080", "h:8080", "/"), ("https://[::1]:1/a?b=c", "[::1]:1", "/a?b=c")],
+)
+def test_urls_are_split(url: str, host: str, path: str) -> None:
+    assert split_url(url, Leave.LOCAL)[1:] == (host, path)
+
+
+@pytest.mark.parametrize(
+    "url", ["", "h/v1", "ftp://h", "https://", "https://u:p@h/", "https://h/#x", "https://h:99999/"]
+)
+def test_what_is_no_url_is_refused(url: str) -> None:
+    with pytest.raises(ValueError):
+        split_url(url, Leave.LOCAL)
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({}, "MODEL_SERVING_ROOT is missing"),
+        ({"MODEL_SERVING_ROOT": "/r", "MODEL_SERVING_PORT": "x"}, "MODEL_SERVING_PORT"),
+        ({"MODEL_SERVING_ROOT": "/r", "MODEL_SERVING_PORT": "70000"}, "MODEL_SERVING_PORT"),
+        ({"MODEL_SERVING_ROOT": "/r", "MODEL_SERVING_MAX_IN_FLIGHT": "0"}, "MODEL_SERVING_MAX_IN_FLIGHT"),
+        ({"MODEL_SERVING_ROOT": "/r", "MODEL_SERVING_DRAIN_DELAY_SECONDS": "-1"}, "DRAIN_DELAY"),
+        ({"MODEL_SERVING_ROOT": "/r", "MODEL_SERVING_CONTROL_FD": "three"}, "CONTROL_FD"),
+    ],
+)
+def test_a_bad_setting_is_named(environment: dict[str, str], words: str) -> None:
+    with pytest.raises(SettingsError, match=words):
+        ProxySettings.from_environ(environment)
+
+
+def test_settings_have_their_documented_defaults() -> None:
+    settings = ProxySettings.from_environ(
+        {"MODEL_SERVING_ROOT": "/r", "MODEL_SERVING_DENIED_ADDRESSES": "10.0.0.1, ::1"}
+    )
+    assert settings == ProxySettings(Path("/r"), denied_addresses=frozenset({"10.0.0.1", "::1"}))
+    process = settings.process
+    assert (process.port, process.admin_port, process.control_fd) == (8080, 8081, None)
+    assert (process.drain_delay_seconds, process.max_request_seconds) == (10.0, 300.0)
+    assert RouterSettings.from_environ({"MODEL_SERVING_CONTROL_FD": "3"}).process.control_fd == 3
+    with pytest.raises(SettingsError, match="WORKSPACE_ID"):
+        RouterSettings.from_environ({"MODEL_SERVING_WORKSPACE_ID": "x"})
+
+
+@pytest.mark.parametrize("value", ["a\r\nb", "a\nb", "a\0", " a", "a ", "ł", "a\x7f"])
+def test_a_value_that_could_leave_its_line_is_refused(value: str) -> None:
+    with pytest.raises(ValueError):
+        clean_value(value)
+
+
+def test_unknown_statuses_have_a_line_too() -> None:
+    assert status_line(529) == b"HTTP/1.1 529 \r\n"
