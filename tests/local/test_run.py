@@ -16,7 +16,17 @@ from pathlib import Path
 import openai
 import pytest
 
-from tests.local.running import PATIENCE, Run, alive, eventually, free_port, running
+from tests.local.running import (
+    PATIENCE,
+    Run,
+    alive,
+    chat_endpoint,
+    documents,
+    eventually,
+    free_port,
+    running,
+    secret,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -185,3 +195,55 @@ def test_bad_input_ends_with_2_and_words(tmp_path: Path, content: str, words: li
     assert all(word in run.text for word in ["bad.yaml", *words]), run.text
     assert "Traceback" not in run.text
     assert "canary" not in run.text
+
+
+def test_without_files_the_state_folder_is_served_and_files_replace_the_sample(tmp_path: Path) -> None:
+    demo, port = str(free_port()), str(free_port())
+    options = ("--port", port, "--demo-port", demo)
+    with running(tmp_path, *options) as sample:
+        assert {e["name"] for e in sample.serving()["endpoints"]} == {"chat", "completions", "embeddings"}
+    file = tmp_path / "mine.yaml"
+    file.write_text(documents(secret("provider", api_key="k"), chat_endpoint("mine", int(demo))))
+    with running(tmp_path, "-f", str(file), *options) as mine:
+        assert {e["name"] for e in mine.serving()["endpoints"]} == {"mine"}
+        assert not any("demo-provider" in line.split() for line in mine.children().values())
+    file.unlink()
+    with running(tmp_path, "--demo", *options) as again:
+        assert {(e["name"], e["ready"]) for e in again.serving()["endpoints"]} == {("mine", True)}
+        answer = again.client().chat.completions.create(model="mine", messages=[{"role": "user", "content": "hi"}])
+        assert answer.choices[0].message.content == "You said: hi"
+
+
+def test_everything_killed_at_once_comes_back(tmp_path: Path) -> None:
+    options = ("--port", str(free_port()), "--demo-port", str(free_port()))
+    with running(tmp_path, *options) as first:
+        first.serving()
+        children = first.children()
+        for pid in (first.process.pid, *children):
+            os.kill(pid, signal.SIGKILL)
+        first.process.wait(PATIENCE)
+    with running(tmp_path, *options) as second:
+        assert all(e["ready"] and e["config_version"] == 1 for e in second.serving()["endpoints"])
+
+
+def test_ctrl_c_while_starting_leaves_nothing(tmp_path: Path) -> None:
+    with running(tmp_path, "--port", str(free_port()), "--demo-port", str(free_port())) as run:
+        children = eventually(run.children, "the first child")
+        assert run.interrupt() == 0
+        children |= run.children()
+        assert [pid for pid in children if alive(pid)] == []
+
+
+def test_a_second_ctrl_c_ends_calls_in_flight(tmp_path: Path) -> None:
+    with running(tmp_path, "--port", str(free_port()), "--demo-port", str(free_port())) as run:
+        stream = run.client().chat.completions.create(
+            model="chat", messages=[{"role": "user", "content": "[demo:events=600,pace=0.1]"}], stream=True
+        )
+        next(iter(stream))
+        children = run.children()
+        run.process.send_signal(signal.SIGINT)
+        run.wait_for("the hint", lambda e: "Ctrl-C again" in e.get("message", ""))
+        run.process.send_signal(signal.SIGINT)
+        assert run.process.wait(10) == 0
+        assert [pid for pid in children if alive(pid)] == []
+        stream.close()

@@ -110,7 +110,9 @@ class Inputs:
         return self._carry_out(declared, now)
 
     def apply(self, now: datetime) -> Applied:
-        """Applies all sources, or none: raises `InputError` with one line per fault."""
+        """Applies all sources, or none: raises `InputError` with one line per fault. Without sources all stays."""
+        if not self._sources:
+            return Applied()
         self._stamps = [source.stamp() for source in self._sources]
         return self._carry_out(self._checked(), now)
 
