@@ -130,12 +130,20 @@ async def test_one_that_took_the_name_behind_our_back_is_not_touched(world: Worl
 
 def of_namesake(**meta: Any) -> Manifest:
     references = [{"kind": "ServingEndpoint", "uid": "another", "controller": True}]
-    return {"metadata": {"name": "chat", "ownerReferences": references, **meta}}
+    labels = {"model-serving.dev/endpoint": "chat"}
+    return {"metadata": {"name": "chat", "labels": labels, "ownerReferences": references, **meta}}
 
 
-async def test_the_child_of_a_deleted_namesake_is_waited_for(world: World) -> None:
+async def test_the_leftover_of_a_deleted_namesake_is_removed_and_waited_for(world: World) -> None:
     world.api.put(SERVICES_PATH, of_namesake())
-    with pytest.raises(Awaited, match="awaits its removal"):
+    with pytest.raises(Awaited, match="is being removed"):
+        await world.ensure()
+    assert await world.ensure() is True
+
+
+async def test_the_child_of_another_endpoint_is_no_leftover(world: World) -> None:
+    world.api.put(SERVICES_PATH, of_namesake(labels={"model-serving.dev/endpoint": "other"}))
+    with pytest.raises(NotOurs):
         await world.ensure()
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from model_serving.api.endpoint import KIND
 from model_serving.controller.cache import DESIRED_HASH, Cache, Child, Key, parse_child
-from model_serving.controller.desired.owner import MANAGED_BY_LABEL, OPERATOR
+from model_serving.controller.desired.owner import ENDPOINT_LABEL, MANAGED_BY_LABEL, OPERATOR
 from model_serving.controller.drift import covers
 from model_serving.kube.client import Client
 from model_serving.kube.errors import Conflict, Forbidden, Invalid
@@ -71,7 +71,7 @@ class Children:
         known = self._cache.child(resource, meta["namespace"], meta["name"])
         if known is None:
             return await self._make(wanted)
-        _check_owner(known, wanted)
+        await self._claim(known, wanted)
         if self._as_wanted(known, wanted) and not (verify and await self._differs(wanted)):
             return False
         # With its UID in the manifest, an object that took the name meanwhile is never written to.
@@ -114,8 +114,26 @@ class Children:
         found = await self._client.find(resource, meta["namespace"], meta["name"], metadata_only=True)
         if found is None:
             return await self._apply(wanted, force=False)
-        _check_owner(parse_child(resource, found), wanted)
+        await self._claim(parse_child(resource, found), wanted)
         return await self._apply({**wanted, "metadata": {**meta, "uid": found["metadata"]["uid"]}}, force=True)
+
+    async def _claim(self, known: Child, wanted: Manifest) -> None:
+        """Makes sure that the object is the endpoint's, or raises `Awaited` or `NotOurs`."""
+        what = f"{known.resource.kind} {known.name}"
+        if _is_leftover(known, wanted):
+            # The garbage collector would do the same, sooner or later: while it does not know the resource yet, that
+            # is, for half a minute after the CRD was installed, much later.
+            await self._client.delete(known.resource, known.namespace, known.name, uid=known.uid)
+            raise Awaited(f"{what} of a deleted endpoint of the same name is being removed")
+        if known.owner_uid == wanted["metadata"]["ownerReferences"][0]["uid"]:
+            if known.deleting:
+                raise Awaited(f"{what} is being deleted")
+            return
+        if not known.owner_uid and known.labels.get(MANAGED_BY_LABEL) == OPERATOR:
+            return  # Somebody took our owner reference off: put it back.
+        raise NotOurs(
+            f"{what} in this namespace is not the endpoint's: delete or rename it, or give the endpoint another name"
+        )
 
     async def _apply(self, wanted: Manifest, *, force: bool) -> bool:
         resource, meta = resource_of(wanted), wanted["metadata"]
@@ -143,16 +161,8 @@ def _stamped(desired: Manifest) -> Manifest:
     return {**desired, "metadata": {**meta, "annotations": annotations}}
 
 
-def _check_owner(known: Child, wanted: Manifest) -> None:
-    what = f"{known.resource.kind} {known.name}"
-    if known.owner_uid == wanted["metadata"]["ownerReferences"][0]["uid"]:
-        if known.deleting:
-            raise Awaited(f"{what} is being deleted")
-        return
-    if known.owner_kind == KIND:
-        raise Awaited(f"{what} of a deleted endpoint of the same name awaits its removal")
-    if not known.owner_uid and known.labels.get(MANAGED_BY_LABEL) == OPERATOR:
-        return  # Somebody took our owner reference off: put it back.
-    raise NotOurs(
-        f"{what} in this namespace is not the endpoint's: delete or rename it, or give the endpoint another name"
-    )
+def _is_leftover(known: Child, wanted: Manifest) -> bool:
+    """Whether the object belonged to an endpoint of the same name that is no more."""
+    meta = wanted["metadata"]
+    namesake = known.owner_kind == KIND and known.labels.get(ENDPOINT_LABEL) == meta["labels"][ENDPOINT_LABEL]
+    return namesake and known.owner_uid != meta["ownerReferences"][0]["uid"]
