@@ -35,9 +35,8 @@ check: $(STAMP)  ## format, lint, types, import contracts, unit tests: under a m
 test: $(STAMP)   ## the whole suite, a real Kubernetes included (PART=tests/proxy for a part)
 	@$(BIN)/python -m tests.run $(PART)
 
-crd: $(STAMP)    ## generate crds/ from the models
-	@$(BIN)/model-serving crd > crds/servingendpoints.yaml.new && mv crds/servingendpoints.yaml.new crds/servingendpoints.yaml
-	@echo "crds/servingendpoints.yaml"
+crd: $(STAMP)    ## generate crds/ and manifests/policies from the models
+	@$(BIN)/python -m model_serving.generate
 
 cluster: $(STAMP) ## a real Kubernetes with operator and sample, left running
 	@$(BIN)/python -m tests.cluster.up

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
 from openai import OpenAI
 
 from tests.cluster import samples
@@ -36,6 +37,7 @@ class Installed:
 
     def namespace(self, name: str) -> str:
         """A restricted namespace whose endpoints may call the demo provider, with the Secret and the caller's key."""
+        self.cluster.kubectl("delete", "namespace", name, "--ignore-not-found")
         self.cluster.create_namespace(name, RESTRICTED | PRIVATE)
         self.create(samples.api_keys(name), samples.secret(name, {samples.SECRET_KEY: samples.PROVIDER_KEY}))
         self.names.append(name)
@@ -112,16 +114,24 @@ def reason(manifest: dict[str, Any]) -> str:
     return str(found.get("reason", "")) if current else ""
 
 
-def install(cluster: Cluster, image: str) -> Installed:
+def apply_folder(cluster: Cluster, folder: Path, image: str, settings: dict[str, str] | None = None) -> None:
+    """`kubectl apply -k`, with the image in the place of the one that the manifests name, and settings added."""
+    documents = list(yaml.safe_load_all(cluster.kubectl("kustomize", folder).stdout))
+    for document in documents:
+        for container in document.get("spec", {}).get("template", {}).get("spec", {}).get("containers", []):
+            container["image"] = image
+            if settings:
+                container["env"] += [{"name": name, "value": value} for name, value in settings.items()]
+    cluster.apply("\n---\n".join(json.dumps(document) for document in documents))
+
+
+def install(cluster: Cluster, image: str, settings: dict[str, str] | None = None) -> Installed:
     """What the README tells a cluster admin to do, with short deadlines."""
+    settings = SETTINGS if settings is None else settings
     cluster.kubectl("apply", "--server-side", "-f", ROOT / "crds")
     cluster.kubectl("wait", "--for=condition=Established", "crd/servingendpoints.model-serving.dev", "--timeout=30s")
     cluster.apply(ROOT / "manifests" / "policies")
-    cluster.apply(ROOT / "manifests" / "operator")
-    cluster.kubectl("set", "image", f"deployment/{ACCOUNT}", f"*={image}", "-n", SYSTEM)
-    settings = SETTINGS | {"MODEL_SERVING_IMAGE": image}
-    words = [f"{name}={value}" for name, value in settings.items()]
-    cluster.kubectl("set", "env", f"deployment/{ACCOUNT}", "-n", SYSTEM, *words)
+    apply_folder(cluster, ROOT / "manifests" / "operator", image, settings)
     if cluster.get("namespace", PROVIDER_NAMESPACE) is None:
         cluster.create_namespace(PROVIDER_NAMESPACE, RESTRICTED)
     cluster.apply("\n---\n".join(json.dumps(m) for m in provider(image)))
