@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import openai
@@ -177,38 +177,54 @@ def _proxies(run: Run) -> list[int]:
     return [pid for pid, line in run.children().items() if line.endswith(" proxy")]
 
 
+def _edit(old: str, new: str) -> Callable[[str], str]:
+    return lambda text: text.replace(old, new)
+
+
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
-        pytest.param(
-            lambda text: text.replace("provider: openai", "provider: openai: x"), ["line", "not YAML"], id="no YAML"
-        ),
-        pytest.param(
-            lambda text: text.replace("llm/v1/chat", "llm/v1/chats"), ["task", "llm/v1/chat"], id="a bad value"
-        ),
-        pytest.param(
-            lambda text: text.replace("spec:", "spec:\n  endpointName: other"),
-            ["endpointName is immutable"],
-            id="a transition",
-        ),
-        pytest.param(lambda text: text + text, ["ServingEndpoint it", "twice"], id="the same object twice"),
+        pytest.param(_edit("provider: openai", "provider: openai: x"), ["line", "not YAML"], id="no YAML"),
+        pytest.param(_edit("llm/v1/chat", "llm/v1/chats"), ["task", "llm/v1/chat"], id="a bad value"),
+        pytest.param(_edit("spec:", "spec:\n  endpointName: other"), ["endpointName is immutable"], id="a transition"),
+        pytest.param(lambda text: documents(text, chat_endpoint("it", 1)), ["ServingEndpoint it", "twice"], id="twice"),
     ],
 )
 def test_an_invalid_edit_is_reported_and_changes_nothing(
-    tmp_path: Path, file: Path, demo: int, edit: object, words: list[str]
+    tmp_path: Path, demo: int, edit: Callable[[str], str], words: list[str]
 ) -> None:
-    good = chat_endpoint("it", demo)
-    file.write_text(documents(KEY, good))
+    file = tmp_path / "endpoints.yaml"
+    good = documents(KEY, chat_endpoint("it", demo))
+    file.write_text(good)
     with running(tmp_path, *options(file)) as run:
         run.serving()
-        bad = documents(KEY, *edit(good).split("---")) if edit(good) != good + good else documents(KEY, good, good)  # type: ignore[operator]
-        write(file, bad)
+        write(file, edit(good))
         run.wait_for("the fault", lambda e: e["event"] == "fault")
         faults = " ".join(e["message"] for e in run.events if e["event"] == "fault")
         assert all(word in faults for word in words), faults
         assert served_by(run.client()) == ("e1", "1")
         write(file, documents(KEY, chat_endpoint("it", demo, entity="e2")))
         run.ready("it", 2)
+
+
+def test_a_pending_update_is_cancelled_by_its_generation_only(tmp_path: Path, file: Path, demo: int) -> None:
+    def waiting(**changes: str) -> str:
+        return documents(KEY, chat_endpoint("it", demo, entity="e2", key="missing", **changes))
+
+    file.write_text(documents(KEY, chat_endpoint("it", demo)))
+    with running(tmp_path, *options(file)) as run:
+        run.serving()
+        write(file, waiting())
+        run.wait_for("the pending version", lambda e: e.get("reason") == "SecretNotFound")
+        seen = len(run.events)
+        write(file, waiting(annotations="model-serving.dev/cancel: '1'"))
+        run.wait_for("the stale cancel", lambda e: e.get("message") == "it: changed", seen)
+        assert len(_proxies(run)) == 2
+        write(file, waiting(annotations="model-serving.dev/cancel: '2'"))
+        run.wait_for("the cancel", lambda e: e.get("reason") == "UpdateCanceled", seen)
+        assert not any(e.get("reason") == "UpdateCanceled" for e in run.events[:seen])
+        eventually(lambda: len(_proxies(run)) == 1, "the end of the cancelled proxy")
+        assert served_by(run.client()) == ("e1", "1")
 
 
 def test_what_is_not_supported_is_named_and_the_old_version_serves(tmp_path: Path, file: Path, demo: int) -> None:

@@ -6,16 +6,19 @@ import json
 import os
 import shlex
 import signal
+import sqlite3
 import stat
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import openai
 import pytest
 
+from model_serving.local import listing
 from tests.local.running import (
     PATIENCE,
     Run,
@@ -82,6 +85,13 @@ def test_status_in_a_second_terminal(run: Run) -> None:
     rows = {row["name"]: row for row in json.loads(answer.stdout)}
     assert rows["chat"]["reason"] == "Ready"
     assert rows["chat"]["url"] == f"{run.serving()['base_url']}/chat/invocations"
+
+
+def test_status_says_when_nothing_runs(tmp_path: Path) -> None:
+    with running(tmp_path, "--port", str(free_port()), "--demo-port", str(free_port())) as run:
+        run.serving()
+        run.interrupt()
+        assert {row.reason for row in listing.status(run.state)} == {"NotRunning"}
 
 
 def test_a_second_runner_does_not_share_the_state_folder(run: Run, folder: Path) -> None:
@@ -247,3 +257,27 @@ def test_a_second_ctrl_c_ends_calls_in_flight(tmp_path: Path) -> None:
         assert run.process.wait(10) == 0
         assert [pid for pid in children if alive(pid)] == []
         stream.close()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "code", "words"),
+    [
+        pytest.param("UPDATE endpoints SET spec = '{}'", 2, "another release", id="stored by another release"),
+        pytest.param(None, 1, "not a database", id="not a database"),
+    ],
+)
+def test_a_state_folder_that_cannot_be_used_is_named(tmp_path: Path, spoil: str | None, code: int, words: str) -> None:
+    options = ("--port", str(free_port()), "--demo-port", str(free_port()))
+    with running(tmp_path, *options) as run:
+        run.serving()
+    database = run.state / "state.sqlite"
+    if spoil is None:
+        database.write_bytes(b"nonsense" * 1000)
+    else:
+        with closing(sqlite3.connect(database)) as db, db:
+            db.execute(spoil)
+    again = Run(tmp_path, *options)
+    assert again.process.wait(PATIENCE) == code
+    again.interrupt()
+    assert words in again.text
+    assert "Traceback" not in again.text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from pathlib import Path
 from typing import IO
 
@@ -44,20 +45,39 @@ class StateFolder:
     def lock(self) -> IO[str]:
         """The lock, held until the returned file is closed or the process ends. Raises `InputError` if it is taken."""
         file = (self.root / "lock").open("a+", encoding="ascii")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        for _ in range(10):
+            if _try_lock(file, fcntl.LOCK_EX):
+                break
+            # Whoever only looks (`in_use`) holds it for a moment.
+            time.sleep(0.1)
+        else:
             file.seek(0)
             owner = file.read().strip() or "unknown"
             file.close()
             raise InputError(
                 f"the state folder {self.root} is in use by another `model-serving run` (process {owner}): "
                 "end that one, or give another folder with --state"
-            ) from None
+            )
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()
         return file
+
+    def in_use(self) -> bool:
+        """Whether a runner uses the folder now."""
+        try:
+            with (self.root / "lock").open("r", encoding="ascii") as file:
+                return not _try_lock(file, fcntl.LOCK_SH)
+        except OSError:
+            return False
+
+
+def _try_lock(file: IO[str], kind: int) -> bool:
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def write_private(path: Path, content: bytes) -> None:

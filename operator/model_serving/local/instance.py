@@ -115,7 +115,8 @@ class Instance:
         elif report.problem == CREDENTIAL_MISSING:
             text = f"Secret {report.secret} has no key {report.key}: add it where the Secret is declared"
         else:
-            text = f"key {report.key} of Secret {report.secret}: {report.problem}: correct it"
+            text = f"key {report.key} of Secret {report.secret} is {report.problem}: correct it"
+            return Finding(Cause.SECRET_INVALID, text)
         return Finding(Reason.SECRET_NOT_FOUND, text)
 
     def _lay_out(self) -> None:

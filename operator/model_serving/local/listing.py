@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +49,21 @@ def row_of(endpoint: ServingEndpoint) -> Row:
 
 
 def status(state: Path) -> list[Row]:
-    """The endpoints below a state folder, as the runner saw them last. Raises `InputError`."""
+    """The endpoints below a state folder, as the runner sees them. Raises `InputError`."""
     folder = StateFolder(state)
     try:
         store = open_store(folder.database, read_only=True)
         try:
-            return [row_of(record.endpoint) for record in store.records()]
+            rows = [row_of(record.endpoint) for record in store.records()]
         finally:
             store.close()
     except sqlite3.Error:
         raise InputError(f"{folder.root} holds no endpoints: start `model-serving run`, or name its --state") from None
+    return rows if folder.in_use() else [replace(row, **_NOT_RUNNING) for row in rows]
+
+
+_NOT_RUNNING: dict[str, Any] = {
+    "ready": False,
+    "reason": "NotRunning",
+    "message": "nothing serves it: start `model-serving run`",
+}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import shutil
+import sqlite3
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,7 +29,10 @@ from model_serving.local.workspace import Surroundings, Workspace
 
 
 def run_local(settings: RunSettings) -> int:
-    """Serves until SIGINT or SIGTERM; returns the exit code: 0 after a clean end, 2 for bad input."""
+    """Serves until SIGINT or SIGTERM; returns the exit code.
+
+    0 after a clean end, 1 when the machine fails it (disk, database), 2 for bad input.
+    """
     report: Report = JsonReport() if settings.json_output else TextReport()
     try:
         return asyncio.run(_run(settings, report))
@@ -36,6 +40,9 @@ def run_local(settings: RunSettings) -> int:
         for line in str(error).splitlines():
             report.fault(line)
         return 2
+    except (OSError, sqlite3.Error) as error:
+        report.fault(f"cannot go on: {error}")
+        return 1
 
 
 async def _run(settings: RunSettings, report: Report) -> int:
@@ -44,14 +51,20 @@ async def _run(settings: RunSettings, report: Report) -> int:
     with folder.lock():
         store = open_store(folder.database)
         try:
+            _check_stored(store, folder)
             return await _serve(settings, folder, store, report)
-        except ValidationError:
-            raise InputError(
-                f"the endpoints in {folder.root} were stored by another release that this one does not understand: "
-                "remove the folder, or give another with --state"
-            ) from None
         finally:
             store.close()
+
+
+def _check_stored(store: Store, folder: StateFolder) -> None:
+    try:
+        store.records()
+    except (ValidationError, ValueError, KeyError):
+        raise InputError(
+            f"the endpoints in {folder.root} were stored by another release that this one does not understand: "
+            "remove the folder, or give another with --state"
+        ) from None
 
 
 async def _serve(settings: RunSettings, folder: StateFolder, store: Store, report: Report) -> int:
