@@ -16,7 +16,7 @@ from model_serving.proxy.usage import Usage
 ONE = b'data: {"choices":[{"delta":{"content":"a\\n\\nb"}}]}\n\n'
 NULL = b'data: {"choices":[{}],"usage":null}\n\n'
 USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4}}\n\n'
-SPACED = b'data: {"choices": [], "usage" : {"prompt_tokens": 3, "completion_tokens": 4}}\n\n'
+SPACED = b'data: {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 4}}\n\n'
 MIXED = b'data: {"choices":[{}],"usage":{"prompt_tokens":1,"completion_tokens":2}}\n\n'
 
 

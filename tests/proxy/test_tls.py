@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 import subprocess
 from pathlib import Path
@@ -51,11 +52,17 @@ async def test_only_a_verified_upstream_gets_the_credential(
             assert upstream.requests == []
 
 
-async def test_plain_http_on_an_https_url_is_503(files: Files, upstream: FakeUpstream) -> None:
-    files.usual(upstream.base)
-    files.config([target(upstream.base.replace("http:", "https:"))])
+async def test_plain_http_on_an_https_url_is_503(files: Files) -> None:
+    async def plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(100)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(plain, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    files.usual(f"https://127.0.0.1:{port}/v1")
     async with proxy(files) as running:
         answer = await chat(running.port)
-    assert answer.status == 503
+    server.close()
+    assert (answer.status, answer.json["error_code"]) == (503, "TEMPORARILY_UNAVAILABLE")
     assert "TLS" in answer.json["message"]
-    assert upstream.requests == []

@@ -1,7 +1,8 @@
 """Who calls: authenticators over a request's headers, all offline.
 
 A tuple of authenticators is asked in order; the first that knows the caller wins. A further kind of token is a
-further one."""
+further one.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """The control pipe of the local platform: what the parent tells a process, one JSON object per line.
 
 The end of the pipe is the end of the parent. Secrets come this way because arguments and environments can be read by
-others."""
+others.
+"""
 
 from __future__ import annotations
 

@@ -8,7 +8,8 @@
     └── ProviderError: the provider's own answer
 
 Two formats of body: Databricks' (`error_code`, `message`), and on OpenAI's routes the same with an `error` object
-added. On `/invocations` that object would break Databricks' clients. A message never holds a secret or a prompt."""
+added. On `/invocations` that object would break Databricks' clients. A message never holds a secret or a prompt.
+"""
 
 from __future__ import annotations
 

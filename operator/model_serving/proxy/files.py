@@ -1,30 +1,28 @@
 """Files that change under a running process: noticing it by `stat`, and reading them.
 
 Looking at inode, size and times works on every filesystem and sees every way of writing: kubelet's atomic swap of the
-`..data` link, a rename, an edit in place, deletion and appearance. Looked at about once a second by `app.py`."""
+`..data` link, a rename, an edit in place, deletion and appearance. Looked at about once a second by `app.py`.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-Signature = tuple[tuple[str, int, int, int, int], ...]
+Signature = tuple[int, ...]
 ABSENT: Signature = ()
 MAX_BYTES = 8 * 1024 * 1024
 
 
 def signature(path: Path) -> Signature:
-    """What tells one state of a file from another; for a folder, of the files in it. ABSENT when there is nothing."""
+    """What tells one state of a file from another; ABSENT when there is none.
+
+    A folder's changes when entries come, go or are renamed into place, not when one is edited in place.
+    """
     try:
-        if not path.is_dir():
-            return (_stat(path),)
-        return tuple(sorted(_stat(child) for child in path.iterdir() if not child.name.startswith(".")))
+        found = path.stat()
     except OSError:
         return ABSENT
-
-
-def _stat(path: Path) -> tuple[str, int, int, int, int]:
-    found = path.stat()
-    return (path.name, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    return (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 class Watched:

@@ -2,7 +2,8 @@
 
 A sliding window in steps of one second. A call counts from its own second until 60 whole seconds later, so that a
 place is free after 60 to 61 s: rounded to the safe side, never more than n in any 60 s. (A token bucket would admit 2
-n.)"""
+n.)
+"""
 
 from __future__ import annotations
 

@@ -2,7 +2,8 @@
 
 Plain numbers in dictionaries: counting costs next to nothing on the way of a call, the text is made when it is asked
 for. Labels come from the config (entities, tasks) or from closed sets (statuses), never from callers, so that their
-number is bounded."""
+number is bounded.
+"""
 
 from __future__ import annotations
 

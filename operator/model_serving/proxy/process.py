@@ -1,7 +1,8 @@
 """The life of a data-plane process: listen, tick, drain, end. Shared by proxy (`app.py`) and router (`router_app.py`).
 
 Drain: turn unready, go on accepting for the drain delay while each answer ends its connection, then stop listening
-and finish what is under way, up to the longest allowed request."""
+and finish what is under way, up to the longest allowed request.
+"""
 
 from __future__ import annotations
 

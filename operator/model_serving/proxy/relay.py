@@ -2,7 +2,8 @@
 
 What the bytes mean is the delivery's business (`upstream.TargetCall`, `router_call.RoutedCall`). An answer is either
 collected and sent whole, so that a truncated one becomes a proper error, or streamed as it comes. A stream that
-breaks ends in an error event, never in an end mark."""
+breaks ends in an error event, never in an end mark.
+"""
 
 from __future__ import annotations
 

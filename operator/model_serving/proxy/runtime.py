@@ -1,7 +1,8 @@
 """Config and policy, compiled into what a call needs. Pure; `state.py` swaps the result in as a whole.
 
 What can be computed once per config is computed here: the heads of requests and answers, who may query, where targets
-lie."""
+lie.
+"""
 
 from __future__ import annotations
 

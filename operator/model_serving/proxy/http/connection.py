@@ -1,7 +1,8 @@
 """One accepted connection: bytes in, exchanges out, in order.
 
 Made by `Server.connection`. Pipelined requests wait until the one before is answered. Whatever is refused here is
-answered once and the connection then ends: after a fault in the framing nothing that follows can be trusted."""
+answered once and the connection then ends: after a fault in the framing nothing that follows can be trusted.
+"""
 
 from __future__ import annotations
 

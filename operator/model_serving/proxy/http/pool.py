@@ -2,7 +2,8 @@
 
 A request goes over an idle connection or a new one. When sending fails before anything was written, another
 connection is tried; never afterwards. Connections that were idle for some seconds are not used again: servers close
-them at about five, and a request sent into that moment would be lost."""
+them at about five, and a request sent into that moment would be lost.
+"""
 
 from __future__ import annotations
 

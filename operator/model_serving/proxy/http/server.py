@@ -2,7 +2,8 @@
 
 Started by `process.py`; hands each complete request to the handler as an `Exchange`. It refuses by itself what is not
 proper HTTP, too large or too slow. Deadlines are looked at by `Server.sweep`, called a few times a second, not by a
-timer per call."""
+timer per call.
+"""
 
 from __future__ import annotations
 
