@@ -33,7 +33,7 @@ ACCESS = [
     {"kind": "ServiceAccount", "name": "batch", "permissionLevel": "CAN_VIEW"},
     {"kind": "ServiceAccount", "name": "nightly", "namespace": "jobs", "permissionLevel": "CAN_QUERY"},
 ]
-RICH = {
+RICH: dict[str, Any] = {
     "proxy": {
         "replicas": 3,
         "resources": {"requests": {"cpu": "250m"}, "limits": {"memory": "512Mi"}},

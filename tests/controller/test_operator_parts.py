@@ -155,7 +155,8 @@ def test_log_lines(style: str, capsys: pytest.CaptureFixture[str]) -> None:
             logging.getLogger("here").exception("what %s", "ever")
         line = capsys.readouterr().err
     finally:
-        root.handlers[:], _ = handlers, root.setLevel(level)
+        root.handlers[:] = handlers
+        root.setLevel(level)
     if style == "json":
         parsed = json.loads(line)
         assert (parsed["level"], parsed["logger"], parsed["message"]) == ("error", "here", "what ever")
