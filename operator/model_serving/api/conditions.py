@@ -100,6 +100,7 @@ class Cause(_Documented):
     CREATE_CONTAINER_FAILED = "CreateContainerFailed", "The node cannot create the container; its words are quoted."
     SECRET_NOT_FOUND = "SecretNotFound", "The Secret does not exist."
     SECRET_KEY_NOT_FOUND = "SecretKeyNotFound", "The Secret exists, the key in it does not, or is empty."
+    SECRET_INVALID = "SecretInvalid", "The key is there and cannot be used: empty, not text, or more than one line."
     CONFIG_INVALID = "ConfigInvalid", "The proxy refused its config; its words are quoted."
     REPLICA_FAILURE = "ReplicaFailure", "The API server refuses to create pods (quota, policy); its words are quoted."
     NOT_READY = "NotReady", "Pods run and did not become ready; what they report is quoted."

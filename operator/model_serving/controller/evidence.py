@@ -30,6 +30,7 @@ _TELLING = (
     Cause.CREATE_CONTAINER_FAILED,
     Cause.UNSCHEDULABLE,
     Cause.CONFIG_INVALID,
+    Cause.SECRET_INVALID,
     Cause.NOT_READY,
     Reason.SECRET_NOT_FOUND,
 )
@@ -127,9 +128,8 @@ def _proxy_findings(proxy: ProxyStatus) -> list[Finding]:
 def _credential_finding(report: CredentialReport) -> Finding:
     if report.problem == CREDENTIAL_MISSING:
         text = f"Secret {report.secret} with key {report.key} does not exist: create the Secret, or add the key to it"
-    else:
-        text = f"key {report.key} of Secret {report.secret} is {report.problem}: correct it"
-    return Finding(Reason.SECRET_NOT_FOUND, text)
+        return Finding(Reason.SECRET_NOT_FOUND, text)
+    return Finding(Cause.SECRET_INVALID, f"key {report.key} of Secret {report.secret} is {report.problem}: correct it")
 
 
 def _ordered(findings: list[Finding]) -> tuple[Finding, ...]:
