@@ -1,4 +1,4 @@
-"""Writes what is generated from the models: the CRD and the admission policies. Called by `make crd`.
+"""Writes what is generated from the models: CRD, admission policies, reference page. Called by `make crd`.
 
 python -m model_serving.generate [ROOT]
 """
@@ -10,12 +10,13 @@ from pathlib import Path
 
 from model_serving.api.crd import render_crd
 from model_serving.api.policies import render_policies
+from model_serving.reference import render_reference
 
 
 def generated_files() -> dict[str, str]:
     """Every generated file: its path below the repository, and its text."""
     policies = {f"manifests/policies/{name}": text for name, text in render_policies().items()}
-    return {"crds/servingendpoints.yaml": render_crd(), **policies}
+    return {"crds/servingendpoints.yaml": render_crd(), "docs/reference.md": render_reference(), **policies}
 
 
 def write_generated(root: Path) -> list[Path]:
