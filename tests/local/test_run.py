@@ -87,6 +87,16 @@ def test_status_in_a_second_terminal(run: Run) -> None:
     assert rows["chat"]["url"] == f"{run.serving()['base_url']}/chat/invocations"
 
 
+def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir(mode=0o755)
+    (tmp_path / "state" / "thesis.txt").write_text("precious")
+    run = Run(tmp_path, "--port", str(free_port()))
+    assert run.process.wait(PATIENCE) == 2
+    run.interrupt()
+    assert "holds other files" in run.text
+    assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o755
+
+
 def test_status_says_when_nothing_runs(tmp_path: Path) -> None:
     with running(tmp_path, "--port", str(free_port()), "--demo-port", str(free_port())) as run:
         run.serving()

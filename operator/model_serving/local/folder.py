@@ -11,6 +11,10 @@ from typing import IO
 from model_serving.local.errors import InputError
 
 
+_OURS = {"lock", "secrets", "endpoints", "logs"}
+"""What may lie there before the database does."""
+
+
 class StateFolder:
     """Paths below the state folder; only its owner may look inside.
 
@@ -32,8 +36,11 @@ class StateFolder:
         self.logs = self.root / "logs"
 
     def prepare(self) -> None:
-        """Makes the folders. Raises `InputError`."""
+        """Makes the folders. Raises `InputError`, also for a folder that holds something else."""
         try:
+            found = {path.name for path in self.root.iterdir()} if self.root.is_dir() else set()
+            if found - _OURS and self.database.name not in found:
+                raise InputError(f"{self.root} holds other files: give an empty or a new folder with --state")
             for folder in (self.root, self.secrets, self.endpoints, self.logs):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.root.chmod(0o700)

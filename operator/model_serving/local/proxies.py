@@ -18,7 +18,7 @@ from model_serving.local.instance import Instance, ProxyPlan
 from model_serving.local.supervised import Hooks
 from model_serving.proxy_config import Policy, ProxyStatus
 
-_HAND_OVER_SECONDS = 0.5
+_HAND_OVER_SECONDS = 1.0
 
 
 class EndpointProxies:

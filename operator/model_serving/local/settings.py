@@ -16,8 +16,10 @@ from model_serving.local.sample import DEMO_PORT
 
 DEFAULT_STATE = Path(".model-serving")
 _HANDED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "SSL_CERT_FILE", "SSL_CERT_DIR", "PYTHONPATH")
-_DRAIN_DELAY = "0.5"
-"""Seconds. The router is told where calls go, nobody has to find out: a moment suffices."""
+_DRAIN_DELAY = "1"
+"""Seconds. The router is told where calls go, nobody has to find out: a moment suffices, on a busy machine too."""
+_ROUTER_DRAIN_DELAY = "0.2"
+"""Seconds. When the router ends, everything does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,13 @@ def router_program(settings: RunSettings, folder: StateFolder, port: int) -> Pro
     """The router, which owns the port."""
     # Terraform wants a workspace id that is a number and never changes.
     workspace = int.from_bytes(hashlib.sha256(str(folder.root).encode()).digest()[:6], "big")
-    environ = child_environ(settings, HOST=settings.host, PORT=str(port), WORKSPACE_ID=str(workspace))
+    environ = child_environ(
+        settings,
+        HOST=settings.host,
+        PORT=str(port),
+        WORKSPACE_ID=str(workspace),
+        DRAIN_DELAY_SECONDS=_ROUTER_DRAIN_DELAY,
+    )
     return Program(command("router"), environ, folder.logs / "router.log")
 
 
