@@ -10,7 +10,6 @@ from typing import IO
 
 from model_serving.local.errors import InputError
 
-
 _OURS = {"lock", "secrets", "endpoints", "logs"}
 """What may lie there before the database does."""
 
