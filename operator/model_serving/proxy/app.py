@@ -9,13 +9,13 @@ import time
 
 from model_serving.proxy.admin import Admin
 from model_serving.proxy.control import Message
-from model_serving.proxy.errors import refusal_body
 from model_serving.proxy.hosts import Leave, refusal
 from model_serving.proxy.http.pool import Origin, Pool
 from model_serving.proxy.http.server import Server, ServerLimits
 from model_serving.proxy.metrics import Metrics
 from model_serving.proxy.pipeline import Bounds, Pipeline, RequestIds
 from model_serving.proxy.process import Process, run_process
+from model_serving.proxy.refusals import refusal_body
 from model_serving.proxy.settings import ProxySettings
 from model_serving.proxy.state import State
 from model_serving.proxy.upstream import Services

@@ -197,9 +197,3 @@ def _provider_status(status: int) -> tuple[int, str]:
     if status in _CODES:
         return status, _CODES[status]
     return (400, "INVALID_PARAMETER_VALUE") if 400 <= status < 500 else (503, "TEMPORARILY_UNAVAILABLE")
-
-
-def refusal_body(status: int, reason: str) -> bytes:
-    """The body for what the HTTP server refuses by itself: a request that never became a call."""
-    code = {500: "INTERNAL_ERROR", 503: "TEMPORARILY_UNAVAILABLE"}.get(status, "INVALID_PARAMETER_VALUE")
-    return msgspec.json.encode({"error_code": code, "message": reason})

@@ -22,7 +22,7 @@ from model_serving.proxy.relay import InFlight, Relay, Timeouts
 from model_serving.proxy.routing import choose
 from model_serving.proxy.runtime import CompiledTarget, Runtime
 from model_serving.proxy.state import State
-from model_serving.proxy.upstream import Origins, Services, TargetCall
+from model_serving.proxy.upstream import Envelope, Services, TargetCall
 
 _SANE_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}").fullmatch
 
@@ -54,7 +54,7 @@ class Bounds:
 class _Course:
     """What is known of a call while it passes: errors are answered in the light of it."""
 
-    origins: Origins
+    envelope: Envelope
     route: Route | None = None
     runtime: Runtime | None = None
     target: CompiledTarget | None = None
@@ -76,7 +76,7 @@ class Pipeline:
 
     def handle(self, exchange: Exchange) -> None:
         """Serves one request: answers it, now or later."""
-        course = _Course(Origins(self._services.now(), self._ids.head(exchange.request), False))
+        course = _Course(Envelope(self._services.now(), self._ids.head(exchange.request), False))
         try:
             self._serve(exchange, course)
         except ProxyError as error:
@@ -96,8 +96,8 @@ class Pipeline:
         call = parse_call(route, fields, runtime.task, runtime.endpoint)
         target = course.target = choose(runtime.targets, call.entity, self._lot())
         self._reserve(runtime, principal)
-        origins = Origins(course.origins.began, course.origins.id_head, route.openai)
-        delivery = TargetCall(self._services, target, call, origins)
+        envelope = Envelope(course.envelope.began, course.envelope.id_head, route.openai)
+        delivery = TargetCall(self._services, target, call, envelope)
         send = delivery.first()
         timeouts = Timeouts(runtime.config.request_timeout_seconds, self._bounds.stream_idle_seconds)
         Relay(exchange, delivery, self.in_flight, timeouts).start(send)
@@ -122,10 +122,10 @@ class Pipeline:
         runtime = course.runtime
         assert runtime is not None
         names = [runtime.endpoint] if runtime.access.allows(principal) else []
-        exchange.respond(200, lines([JSON]) + runtime.config_head + course.origins.id_head, models_body(names))
+        exchange.respond(200, lines([JSON]) + runtime.config_head + course.envelope.id_head, models_body(names))
 
     def _refuse(self, exchange: Exchange, course: _Course, error: ProxyError) -> None:
-        head = lines([JSON, *error.headers()]) + course.origins.id_head
+        head = lines([JSON, *error.headers()]) + course.envelope.id_head
         entity = ""
         if course.target is not None:
             head += course.target.answer_head
@@ -134,7 +134,7 @@ class Pipeline:
             head += course.runtime.config_head
         exchange.respond(error.status, head, error.body(course.route is not None and course.route.openai))
         task = course.runtime.task if course.runtime is not None else ""
-        self._services.metrics.call(entity, task, error.status, self._services.now() - course.origins.began)
+        self._services.metrics.call(entity, task, error.status, self._services.now() - course.envelope.began)
 
 
 def _require_endpoint(name: str, runtime: Runtime) -> None:

@@ -32,6 +32,10 @@ class Entry(msgspec.Struct, frozen=True):
     grants: list[Grant] = []
     task: str = ""
 
+    def __post_init__(self) -> None:
+        for address in self.addresses:
+            split_address(address)
+
 
 def split_address(address: str) -> tuple[str, int]:
     """HOST:PORT or [HOST]:PORT. ValueError."""

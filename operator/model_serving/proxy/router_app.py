@@ -8,12 +8,12 @@ import secrets
 from model_serving.proxy.admin import Admin
 from model_serving.proxy.auth import TokenTable
 from model_serving.proxy.control import Message
-from model_serving.proxy.errors import refusal_body
 from model_serving.proxy.http.pool import Pool
 from model_serving.proxy.http.server import Server, ServerLimits
 from model_serving.proxy.metrics import Metrics
 from model_serving.proxy.pipeline import RequestIds
 from model_serving.proxy.process import Process, run_process
+from model_serving.proxy.refusals import refusal_body
 from model_serving.proxy.router import Balancer
 from model_serving.proxy.router_call import RouterServices
 from model_serving.proxy.router_pipeline import RouterBounds, RouterPipeline

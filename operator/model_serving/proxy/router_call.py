@@ -15,7 +15,7 @@ from model_serving.proxy.metrics import Metrics
 from model_serving.proxy.relay import Answer, Send
 from model_serving.proxy.router import Balancer, Entry, split_address
 from model_serving.proxy.sse import EventSplitter
-from model_serving.proxy.upstream import EVENT_STREAM, Origins
+from model_serving.proxy.upstream import EVENT_STREAM, Envelope
 
 FORWARDED = (b"content-type", b"accept", b"user-agent")
 """The client's headers that a proxy may see."""
@@ -38,13 +38,13 @@ class RouterServices:
 class RoutedCall:
     """The delivery of one call to one of an endpoint's proxies."""
 
-    __slots__ = ("_address", "_entry", "_name", "_origins", "_request", "_services", "_splitter", "_tried")
+    __slots__ = ("_address", "_entry", "_envelope", "_name", "_request", "_services", "_splitter", "_tried")
 
-    def __init__(self, services: RouterServices, name: str, entry: Entry, origins: Origins) -> None:
+    def __init__(self, services: RouterServices, name: str, entry: Entry, envelope: Envelope) -> None:
         self._services = services
         self._name = name
         self._entry = entry
-        self._origins = origins
+        self._envelope = envelope
         self._request = b""
         self._address = ""
         self._tried: set[str] = set()
@@ -90,8 +90,8 @@ class RoutedCall:
         return Unavailable(f"the proxy of endpoint {self._name} failed: {failure.detail}")
 
     def refused(self, error: ProxyError) -> Answer:
-        head = lines([JSON, *error.headers()]) + self._origins.id_head
-        return Answer(error.status, head, error.body(self._origins.openai))
+        head = lines([JSON, *error.headers()]) + self._envelope.id_head
+        return Answer(error.status, head, error.body(self._envelope.openai))
 
     def settled(self, status: int, first_byte: float) -> None:
         self._release()

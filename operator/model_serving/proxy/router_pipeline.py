@@ -18,7 +18,7 @@ from model_serving.proxy.pipeline import RequestIds, models_body
 from model_serving.proxy.relay import InFlight, Relay, Timeouts
 from model_serving.proxy.router import Entry, EntryState
 from model_serving.proxy.router_call import RoutedCall, RouterServices, forwarded
-from model_serving.proxy.upstream import Origins
+from model_serving.proxy.upstream import Envelope
 
 _SANE_HOST = re.compile(rb"[A-Za-z0-9.:\[\]_-]{1,255}").fullmatch
 MAX_HELD = 512
@@ -38,7 +38,7 @@ class _Passing:
     """A call on its way, and what is known of it."""
 
     exchange: Exchange
-    origins: Origins
+    envelope: Envelope
     principal: Principal | None = None
     endpoint: str = ""
     hold_until: float = 0.0
@@ -78,7 +78,7 @@ class RouterPipeline:
 
     def handle(self, exchange: Exchange) -> None:
         """Serves one request: answers it, now or later."""
-        passing = _Passing(exchange, Origins(self._now, self._ids.head(exchange.request), False))
+        passing = _Passing(exchange, Envelope(self._now, self._ids.head(exchange.request), False))
         if self._answer_openly(exchange):
             return
         try:
@@ -111,7 +111,7 @@ class RouterPipeline:
     def _receive(self, passing: _Passing) -> None:
         request = passing.exchange.request
         route = route_of(request.method, request.target)
-        passing.origins = Origins(self._now, passing.origins.id_head, route.openai)
+        passing.envelope = Envelope(self._now, passing.envelope.id_head, route.openai)
         if len(self.in_flight) >= self._bounds.in_flight:
             raise Overloaded("this server serves as many calls as it can: try again in a second", retry_after=1.0)
         passing.principal = authenticate(self.authenticators, request.headers)
@@ -133,8 +133,8 @@ class RouterPipeline:
             reason = entry.message or "its last start failed"
             raise Unavailable(f"endpoint {passing.endpoint} is not ready: {reason}", retry_after=5.0)
         assert passing.principal is not None
-        request = forwarded(passing.exchange.request, passing.principal, self.router_key, passing.origins.id_head)
-        delivery = RoutedCall(self._services, passing.endpoint, entry, passing.origins)
+        request = forwarded(passing.exchange.request, passing.principal, self.router_key, passing.envelope.id_head)
+        delivery = RoutedCall(self._services, passing.endpoint, entry, passing.envelope)
         send = delivery.first(request)
         timeouts = Timeouts(self._bounds.request_seconds, self._bounds.request_seconds)
         Relay(passing.exchange, delivery, self.in_flight, timeouts).start(send)
@@ -166,7 +166,7 @@ class RouterPipeline:
 
     def _list_models(self, passing: _Passing, principal: Principal) -> None:
         names = sorted(name for name, access in self._access.items() if access.allows(principal))
-        passing.exchange.respond(200, lines([JSON]) + passing.origins.id_head, models_body(names))
+        passing.exchange.respond(200, lines([JSON]) + passing.envelope.id_head, models_body(names))
 
     def _answer_openly(self, exchange: Exchange) -> bool:
         """What needs no caller: health, and the discovery that clients do before each call."""
@@ -190,8 +190,8 @@ class RouterPipeline:
 
     def _refuse(self, passing: _Passing, error: ProxyError) -> None:
         passing.exchange.listener = None
-        head = lines([JSON, *error.headers()]) + passing.origins.id_head
-        passing.exchange.respond(error.status, head, error.body(passing.origins.openai))
+        head = lines([JSON, *error.headers()]) + passing.envelope.id_head
+        passing.exchange.respond(error.status, head, error.body(passing.envelope.openai))
         self._services.metrics.status(error.status)
 
 

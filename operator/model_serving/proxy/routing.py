@@ -42,4 +42,4 @@ def _named(targets: Sequence[T], entity: str) -> T:
         if target.entity == entity:
             return target
     names = ", ".join(target.entity for target in targets)
-    raise EndpointNotFound(f"this endpoint has no served entity {entity}: it has {names}")
+    raise EndpointNotFound(f"this endpoint has no served entity {entity[:128]}: it has {names}")

@@ -41,7 +41,7 @@ class Services:
 
 
 @dataclass(frozen=True, slots=True)
-class Origins:
+class Envelope:
     """Where a call comes from: when it began, its id as a header line, whether its client speaks OpenAI's format."""
 
     began: float
@@ -52,15 +52,15 @@ class Origins:
 class TargetCall:
     """The delivery of one call to `target`."""
 
-    __slots__ = ("_body", "_call", "_origins", "_retried", "_secret", "_services", "_stream", "_target")
+    __slots__ = ("_body", "_call", "_envelope", "_retried", "_secret", "_services", "_stream", "_target")
 
-    def __init__(self, services: Services, target: CompiledTarget, call: Call, origins: Origins) -> None:
+    def __init__(self, services: Services, target: CompiledTarget, call: Call, envelope: Envelope) -> None:
         if target.refusal:
             raise Unavailable(f"served entity {target.entity} may not be called: {target.refusal}")
         self._services = services
         self._target = target
         self._call = call
-        self._origins = origins
+        self._envelope = envelope
         self._body = target.provider.request(call, target.target)
         self._stream: StreamTranslator | None = None
         self._secret = ""
@@ -102,7 +102,7 @@ class TargetCall:
         if status != 200 or not headers.get(b"content-type", b"").lower().startswith(EVENT_STREAM):
             return None
         self._stream = self._target.provider.stream(self._call)
-        return STREAM_HEAD + self._target.answer_head + self._origins.id_head
+        return STREAM_HEAD + self._target.answer_head + self._envelope.id_head
 
     def feed(self, data: bytes) -> bytes:
         assert self._stream is not None
@@ -125,7 +125,7 @@ class TargetCall:
         if usage is not None:
             self._services.metrics.usage(self._target.entity, usage)
         kind = headers.get(b"content-type", b"application/json")
-        head = b"content-type: %b\r\n%b%b" % (kind, self._target.answer_head, self._origins.id_head)
+        head = b"content-type: %b\r\n%b%b" % (kind, self._target.answer_head, self._envelope.id_head)
         return Answer(200, head, self._target.provider.reply(self._call, body))
 
     def broken(self, failure: Failure) -> ProxyError:
@@ -137,14 +137,14 @@ class TargetCall:
         return Unavailable(f"the provider of served entity {entity} failed: {failure.detail}")
 
     def refused(self, error: ProxyError) -> Answer:
-        head = lines([JSON, *error.headers()]) + self._target.answer_head + self._origins.id_head
-        return Answer(error.status, head, error.body(self._origins.openai))
+        head = lines([JSON, *error.headers()]) + self._target.answer_head + self._envelope.id_head
+        return Answer(error.status, head, error.body(self._envelope.openai))
 
     def settled(self, status: int, first_byte: float) -> None:
         metrics, entity, task = self._services.metrics, self._target.entity, self._call.task
-        metrics.call(entity, task, status, self._services.now() - self._origins.began)
+        metrics.call(entity, task, status, self._services.now() - self._envelope.began)
         if self._stream is not None:
-            metrics.first_byte(entity, task, first_byte - self._origins.began)
+            metrics.first_byte(entity, task, first_byte - self._envelope.began)
             if self._stream.usage is not None:
                 metrics.usage(entity, self._stream.usage)
 

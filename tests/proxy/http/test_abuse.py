@@ -7,9 +7,9 @@ import json
 
 import pytest
 
-from model_serving.proxy.errors import refusal_body
 from model_serving.proxy.http.exchange import Exchange
 from model_serving.proxy.http.server import Server, ServerLimits, listen
+from model_serving.proxy.refusals import refusal_body
 from model_serving.proxy.settings import ProcessSettings
 from tests.fakes.upstream import FakeUpstream, silence
 from tests.proxy.harness import AUTH, MESSAGES, Files, Running, chat, proxy, read_answer, request_bytes, talk, until
@@ -158,6 +158,12 @@ async def test_the_absolute_form_of_a_target_is_understood(running: Running) -> 
     assert (await talk(running.port, raw)).startswith(b"HTTP/1.1 200 ")
 
 
+async def test_what_is_too_large_on_openais_routes_carries_openais_error(running: Running) -> None:
+    head = b"POST /serving-endpoints/chat/completions HTTP/1.1\r\nHost: t\r\nContent-Length: 9999999\r\n\r\n"
+    body = json.loads((await talk(running.port, head)).partition(b"\r\n\r\n")[2])
+    assert body["error_code"] == body["error"]["code"] == "INVALID_PARAMETER_VALUE"
+
+
 # Time and number, on a server of its own with small limits
 
 
@@ -271,3 +277,60 @@ async def test_a_client_with_a_request_split_over_connections_is_not_confused(ru
     raw = request_bytes("POST", PATH, BODY, {"connection": "close"})
     answers = await asyncio.gather(*(talk(running.port, raw[:cut], raw[cut:]) for cut in (1, 20, 60, len(raw) - 1)))
     assert all(answer.startswith(b"HTTP/1.1 200 ") for answer in answers)
+
+
+async def test_a_client_that_asks_much_and_reads_nothing_does_not_fill_the_memory() -> None:
+    answered = 0
+
+    def large(exchange: Exchange) -> None:
+        nonlocal answered
+        answered += 1
+        exchange.respond(200, b"", b"x" * 1_000_000)
+
+    server, listener, port = await _serve(ServerLimits())
+    server.handler = large
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 16)
+    writer.write(b"GET / HTTP/1.1\r\nHost: t\r\n\r\n" * 200)
+    before = -1
+    while answered != before:
+        before = answered
+        await asyncio.sleep(0.3)
+    assert answered < 50
+    received = 0
+    while received < 200 * 1_000_000:
+        received += len(await asyncio.wait_for(reader.read(1 << 20), 10))
+    assert answered == 200
+    writer.close()
+    listener.close()
+
+
+async def test_a_large_answer_survives_a_slow_reader_and_a_closing_connection() -> None:
+    server, listener, port = await _serve(ServerLimits(linger_seconds=1, stalled_write_seconds=5))
+    server.handler = lambda exchange: exchange.respond(200, b"", b"x" * 20_000_000)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 16)
+    writer.write(b"GET / HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n")
+    received = b""
+    for step in range(4):
+        await _after(server, 6.0 * step)  # more than any deadline, but something was read in between
+        for _ in range(60):
+            received = received[-100:] + await asyncio.wait_for(reader.read(1 << 16), 10)
+    assert received
+    rest = 0
+    while data := await asyncio.wait_for(reader.read(1 << 20), 10):
+        rest += len(data)
+    assert rest > 1_000_000
+    writer.close()
+    listener.close()
+
+
+async def test_a_reader_that_stops_is_given_up() -> None:
+    server, listener, port = await _serve(ServerLimits(stalled_write_seconds=5))
+    server.handler = lambda exchange: exchange.respond(200, b"", b"x" * 50_000_000)
+    _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 16)
+    writer.write(b"GET / HTTP/1.1\r\nHost: t\r\n\r\n")
+    await until(lambda: server.connections)
+    await _after(server, 6)
+    await _after(server, 12)
+    await until(lambda: not server.connections)
+    writer.close()
+    listener.close()

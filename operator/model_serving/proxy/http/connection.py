@@ -48,6 +48,7 @@ class Connection(asyncio.Protocol):
         self._close_after = False
         self._born = server.now
         self._head_bytes = 0
+        self._target = b""
         self._unsent = 0  # bytes that the client had not taken when last looked at
         self.deadline = server.now + server.limits.idle_seconds
 
@@ -101,7 +102,7 @@ class Connection(asyncio.Protocol):
         if self._lingering:
             self._await_reader()
         elif self._exchange is None:
-            self._set_deadline(self._server.limits.idle_seconds)
+            self._next()
         elif self._exchange.listener is not None:
             self._exchange.listener.client_ready()
 
@@ -169,7 +170,7 @@ class Connection(asyncio.Protocol):
             self._body[0] if len(self._body) == 1 else b"".join(self._body),
             self._parser.get_http_version(),
         )
-        if self._exchange is None and not self._waiting:
+        if self._exchange is None and not self._waiting and not self._slow:
             self._begin(request)
         else:
             self._waiting.append(request)
@@ -237,17 +238,18 @@ class Connection(asyncio.Protocol):
         except Exception:
             log.exception("a call failed because of a fault in this program")
             self._last = True
-            exchange.respond(500, lines([JSON]), self._server.refusal(500, "this server failed to handle the call"))
+            body = self._server.refusal(500, "this server failed to handle the call", request.target)
+            exchange.respond(500, lines([JSON]), body)
 
     def _next(self) -> None:
         # A loop, not a recursion: one read may hold a thousand requests that are all answered at once.
         if self._serving:
             return
         self._serving = True
-        while self._exchange is None and self._waiting and not self._lingering:
+        while self._idle and self._waiting:
             self._begin(self._waiting.popleft())
         self._serving = False
-        if self._exchange is not None or self._lingering:
+        if not self._idle:
             return
         if self._refusal is not None:
             self._refuse(*self._refusal)
@@ -255,6 +257,11 @@ class Connection(asyncio.Protocol):
         self._reading(True)
         limits = self._server.limits
         self._set_deadline(limits.head_seconds if self._in_message else limits.idle_seconds)
+
+    @property
+    def _idle(self) -> bool:
+        """Whether the next request may begin: not before the client has taken enough of the last answer."""
+        return self._exchange is None and not self._lingering and not self._slow
 
     def _must_close(self) -> bool:
         """Whether the answer that is being written is the connection's last."""
@@ -280,7 +287,7 @@ class Connection(asyncio.Protocol):
         if self._exchange is not None or self._waiting:
             self._reading(False)
             return
-        body = self._server.refusal(status, reason)
+        body = self._server.refusal(status, reason, self._target)
         retry = b"retry-after: 1\r\n" if status == 503 else b""
         head = lines([JSON, CLOSE]) + retry + b"date: %b\r\ncontent-length: %d\r\n\r\n" % (self._server.date, len(body))
         self.write(status_line(status) + head + body)

@@ -32,8 +32,8 @@ class ServerLimits:
 
 
 Handler = Callable[[Exchange], None]
-Refusal = Callable[[int, str], bytes]
-"""Makes the body of a refusal from status and reason."""
+Refusal = Callable[[int, str, bytes], bytes]
+"""Makes the body of a refusal from status, reason and the request's target."""
 
 
 class Server:

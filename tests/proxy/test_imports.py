@@ -1,0 +1,45 @@
+"""The data plane stands alone: what it may import, and that nothing heavy comes with it."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROXY = Path(__file__).parents[2] / "operator/model_serving/proxy"
+ALLOWED = {"msgspec", "httptools", "uvloop", "prometheus_client", *sys.stdlib_module_names}
+OWN = ("model_serving.proxy.", "model_serving.proxy_config")
+PURE = ("sse.py", "limits.py", "routing.py", "access.py", "call.py", "usage.py", "hosts.py", "router.py", "providers/")
+IMPURE = {"asyncio", "socket", "time", "random", "os", "uvloop", "ssl"}
+
+
+def imported(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return found
+
+
+MODULES = sorted(PROXY.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PROXY)))
+def test_only_the_chosen_libraries_are_imported(path: Path) -> None:
+    strangers = {n for n in imported(path) if not n.startswith(OWN) and n.partition(".")[0] not in ALLOWED}
+    assert not strangers
+    if str(path.relative_to(PROXY)).startswith(PURE):
+        assert not imported(path) & IMPURE, "a pure room reads no clock, no socket and no environment"
+
+
+def test_a_running_proxy_has_loaded_neither_pydantic_nor_a_kubernetes_client() -> None:
+    program = "import sys, model_serving.proxy.app, model_serving.proxy.router_app; print(*sys.modules)"
+    loaded = set(
+        subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout.decode().split()
+    )
+    assert not loaded & {"pydantic", "kopf", "kubernetes", "aiohttp", "httpx", "yaml"}
