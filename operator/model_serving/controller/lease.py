@@ -77,7 +77,7 @@ class Lease:
                     kept = await self._renew()
             except (KubeError, TimeoutError) as error:
                 kept = self._clock() - self._renewed < self._seconds * 2 / 3
-                log.warning("renewing the Lease: %s%s", error or "no answer in time", "" if kept else "; giving up")
+                log.warning("renewing the Lease: %s%s", str(error) or "no answer in time", "" if kept else "; giving up")
             if not kept:
                 self._manifest = None
                 log.error("lost the Lease %s", LEASE_NAME)
@@ -93,7 +93,7 @@ class Lease:
                 await self._client.replace(self._with_holder(manifest, ""))
             log.info("released the Lease %s", LEASE_NAME)
         except (KubeError, TimeoutError) as error:
-            log.warning("releasing the Lease: %s", error)
+            log.warning("releasing the Lease: %s", str(error) or "no answer in time")
 
     @property
     def _pause(self) -> float:
