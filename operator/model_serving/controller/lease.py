@@ -77,7 +77,9 @@ class Lease:
                     kept = await self._renew()
             except (KubeError, TimeoutError) as error:
                 kept = self._clock() - self._renewed < self._seconds * 2 / 3
-                log.warning("renewing the Lease: %s%s", str(error) or "no answer in time", "" if kept else "; giving up")
+                log.warning(
+                    "renewing the Lease: %s%s", str(error) or "no answer in time", "" if kept else "; giving up"
+                )
             if not kept:
                 self._manifest = None
                 log.error("lost the Lease %s", LEASE_NAME)
