@@ -1,0 +1,259 @@
+/* The provider of the benchmark: an OpenAI-compatible server that costs almost nothing. One thread, loopback only.
+ *
+ *     mock PORT
+ *
+ * It answers each POST at once: with JSON, or, when the body holds "stream":true, with 100 events, a usage event and
+ * the end mark. They come in one write, or 10 ms apart when the body holds "@sparse@". Built and started by build.py
+ * and targets.py. Requests must carry a Content-Length; one is answered after the other. */
+
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { EVENTS = 102, READY = 256, REQUEST_BYTES = 1 << 17, PAUSE_NS = 10000000 };
+
+struct text {
+    char *bytes;
+    size_t length;
+};
+
+struct connection {
+    int fd;
+    int event;      /* the next event of a sparse stream; -1: none is under way */
+    long long due;  /* when it is sent */
+    int closed;     /* freed when it leaves the queue */
+    struct connection *next;
+    size_t filled;
+    char request[REQUEST_BYTES];
+};
+
+static struct text json_answer, stream_head, burst_answer, events[EVENTS];
+static struct connection *first_due, *last_due; /* all pauses are equal, so that a plain queue is in order */
+static int poller;
+
+static const char HEADERS[] =
+    "date: Sun, 22 Nov 2026 14:00:00 GMT\r\nopenai-processing-ms: 12\r\nopenai-version: 2020-10-01\r\n"
+    "x-ratelimit-limit-requests: 10000\r\nx-ratelimit-remaining-requests: 9999\r\nx-request-id: req_5d1f0c0e7a6b\r\n";
+
+static const char COMPLETION[] =
+    "{\"id\":\"chatcmpl-BnH2rT9sWq4vY7xK1mZ3pL8cD5fG6\",\"object\":\"chat.completion\",\"created\":1763812345,"
+    "\"model\":\"provider-model\",\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":"
+    "\"The capital of France is Paris. It lies on the river Seine in the north of the country and has been the seat of "
+    "government for most of the time since the Middle Ages. \\\"Paris\\\" is named after the Parisii.\","
+    "\"refusal\":null,\"annotations\":[]},\"logprobs\":null,\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":"
+    "213,\"completion_tokens\":47,\"total_tokens\":260,\"prompt_tokens_details\":{\"cached_tokens\":0,\"audio_tokens\":"
+    "0},\"completion_tokens_details\":{\"reasoning_tokens\":0,\"audio_tokens\":0}},\"service_tier\":\"default\"}";
+
+static const char EVENT_START[] =
+    "data: {\"id\":\"chatcmpl-BnH2rT9sWq4vY7xK1mZ3pL8cD5fG6\",\"object\":\"chat.completion.chunk\",\"created\":"
+    "1763812345,\"model\":\"provider-model\",\"service_tier\":\"default\",";
+
+static long long now_ns(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return time.tv_sec * 1000000000LL + time.tv_nsec;
+}
+
+static struct text keep(const char *bytes, size_t length)
+{
+    struct text text = {malloc(length), length};
+    memcpy(text.bytes, bytes, length);
+    return text;
+}
+
+static struct text make_event(int number)
+{
+    char event[1024], chunk[1200];
+    if (number < EVENTS - 2)
+        sprintf(event, "%s\"choices\":[{\"index\":0,\"delta\":{\"content\":\" tok%d\"},\"logprobs\":null,"
+                "\"finish_reason\":null}],\"usage\":null}\n\n", EVENT_START, number);
+    else if (number == EVENTS - 2)
+        sprintf(event, "%s\"choices\":[],\"usage\":{\"prompt_tokens\":213,\"completion_tokens\":100,\"total_tokens\":"
+                "313}}\n\n", EVENT_START);
+    else
+        strcpy(event, "data: [DONE]\n\n");
+    const char *end = number == EVENTS - 1 ? "0\r\n\r\n" : "";
+    int length = sprintf(chunk, "%zx\r\n%s\r\n%s", strlen(event), event, end);
+    return keep(chunk, length);
+}
+
+static void make_answers(void)
+{
+    char text[EVENTS * 1200];
+    int length = sprintf(text, "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %zu\r\n%s\r\n%s",
+                         strlen(COMPLETION), HEADERS, COMPLETION);
+    json_answer = keep(text, length);
+    length = sprintf(text, "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
+                     "transfer-encoding: chunked\r\ncache-control: no-cache\r\n%s\r\n", HEADERS);
+    stream_head = keep(text, length);
+    for (int number = 0; number < EVENTS; number++) {
+        events[number] = make_event(number);
+        memcpy(text + length, events[number].bytes, events[number].length);
+        length += events[number].length;
+    }
+    burst_answer = keep(text, length);
+}
+
+/* Blocks when the receiver is slow: it never is, because all targets read whatever comes. */
+static int put(struct connection *connection, struct text text)
+{
+    while (text.length) {
+        ssize_t sent = send(connection->fd, text.bytes, text.length, MSG_NOSIGNAL);
+        if (sent <= 0)
+            return -1;
+        text.bytes += sent;
+        text.length -= sent;
+    }
+    return 0;
+}
+
+static void enqueue(struct connection *connection, long long due)
+{
+    connection->due = due;
+    connection->next = NULL;
+    if (last_due)
+        last_due->next = connection;
+    else
+        first_due = connection;
+    last_due = connection;
+}
+
+static void close_connection(struct connection *connection)
+{
+    close(connection->fd);
+    if (connection->event >= 0)
+        connection->closed = 1;
+    else
+        free(connection);
+}
+
+/* The length of the first complete request; 0 when it is not complete, -1 when it cannot be understood. */
+static long request_length(struct connection *connection, char **body)
+{
+    char *end = memmem(connection->request, connection->filled, "\r\n\r\n", 4);
+    if (!end)
+        return connection->filled == REQUEST_BYTES ? -1 : 0;
+    *body = end + 4;
+    *end = 0;
+    char *length = strcasestr(connection->request, "\r\ncontent-length:");
+    *end = '\r';
+    if (!length)
+        return -1;
+    long total = *body - connection->request + atol(length + 17);
+    if (total > REQUEST_BYTES)
+        return -1;
+    return (size_t)total <= connection->filled ? total : 0;
+}
+
+static int answer(struct connection *connection)
+{
+    char *body;
+    long length = connection->event >= 0 ? 0 : request_length(connection, &body);
+    if (length <= 0)
+        return length;
+    size_t body_length = connection->request + length - body;
+    int stream = memmem(body, body_length, "\"stream\":true", 13) != NULL;
+    int sparse = stream && memmem(body, body_length, "@sparse@", 8) != NULL;
+    connection->filled -= length;
+    memmove(connection->request, connection->request + length, connection->filled);
+    if (!sparse)
+        return put(connection, stream ? burst_answer : json_answer);
+    connection->event = 0;
+    enqueue(connection, now_ns() + PAUSE_NS);
+    return put(connection, stream_head);
+}
+
+static void receive(struct connection *connection)
+{
+    ssize_t got = recv(connection->fd, connection->request + connection->filled,
+                       REQUEST_BYTES - connection->filled, MSG_DONTWAIT);
+    if (got > 0)
+        connection->filled += got;
+    if (got <= 0 || answer(connection) < 0)
+        close_connection(connection);
+}
+
+static void send_due_events(void)
+{
+    long long now = now_ns();
+    while (first_due && first_due->due <= now) {
+        struct connection *connection = first_due;
+        first_due = connection->next;
+        if (!first_due)
+            last_due = NULL;
+        int number = connection->event;
+        connection->event = number + 1 < EVENTS ? number + 1 : -1;
+        if (connection->closed)
+            free(connection);
+        else if (put(connection, events[number]) < 0)
+            close_connection(connection);
+        else if (connection->event >= 0)
+            enqueue(connection, connection->due + PAUSE_NS);
+    }
+}
+
+static void watch(int fd, struct connection *connection)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = connection};
+    epoll_ctl(poller, EPOLL_CTL_ADD, fd, &event);
+}
+
+static void accept_connection(int listener)
+{
+    int on = 1, fd = accept(listener, NULL, NULL);
+    if (fd < 0)
+        return;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    struct connection *connection = calloc(1, sizeof *connection);
+    connection->fd = fd;
+    connection->event = -1;
+    watch(fd, connection);
+}
+
+static int open_listener(int port)
+{
+    int on = 1, fd = socket(AF_INET, SOCK_STREAM, 0);
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port),
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (bind(fd, (void *)&address, sizeof address) || listen(fd, 4096)) {
+        perror("mock: cannot listen");
+        exit(1);
+    }
+    return fd;
+}
+
+int main(int count, char **arguments)
+{
+    if (count != 2) {
+        fprintf(stderr, "usage: mock PORT\n");
+        return 2;
+    }
+    make_answers();
+    poller = epoll_create1(0);
+    int listener = open_listener(atoi(arguments[1]));
+    watch(listener, NULL);
+    struct epoll_event ready[READY];
+    for (;;) {
+        long long wait = first_due ? first_due->due - now_ns() : 0;
+        struct timespec timeout = {0, wait > 0 ? wait : 0};
+        int found = epoll_pwait2(poller, ready, READY, first_due ? &timeout : NULL, NULL);
+        for (int index = 0; index < found; index++) {
+            if (ready[index].data.ptr)
+                receive(ready[index].data.ptr);
+            else
+                accept_connection(listener);
+        }
+        send_due_events();
+    }
+}
