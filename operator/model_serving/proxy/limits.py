@@ -26,17 +26,16 @@ class Window:
         self._steps: deque[list[int]] = deque()  # [second, calls], oldest first
         self.total = 0
 
-    def count(self, now: float) -> int:
-        """How many calls may lie within the 60 seconds before `now`."""
-        oldest = math.floor(now) - WINDOW_SECONDS
+    def count(self, second: int) -> int:
+        """How many calls may lie within the 60 seconds before any moment of `second`."""
+        oldest = second - WINDOW_SECONDS
         steps = self._steps
         while steps and steps[0][0] < oldest:
             self.total -= steps.popleft()[1]
         return self.total
 
-    def add(self, now: float) -> None:
+    def add(self, second: int) -> None:
         """Counts a call."""
-        second = math.floor(now)
         if self._steps and self._steps[-1][0] >= second:  # also when the clock stood still
             self._steps[-1][1] += 1
         else:
@@ -45,7 +44,7 @@ class Window:
 
     def wait(self, calls: int, now: float) -> float:
         """Seconds until one more call fits under `calls`; a window when it never will."""
-        excess = self.count(now) - calls + 1
+        excess = self.count(math.floor(now)) - calls + 1
         if calls <= 0:
             return WINDOW_SECONDS
         for second, count in self._steps:
@@ -63,16 +62,20 @@ class Limiter:
 
     def reserve(self, limits: Sequence[Limit], user: str, now: float) -> None:
         """Admits a call under all limits, or under none: LimitExceeded names the limit and when to come back."""
-        windows = [self._window(limit.key, user) for limit in limits]
-        for limit, window in zip(limits, windows, strict=True):
-            if window.count(now) >= limit.calls:
+        second = math.floor(now)
+        windows: list[Window] = []
+        for limit in limits:
+            window = self._window(limit.key, user)
+            if window.count(second) >= limit.calls:
                 raise refused(limit, window.wait(limit.calls, now))
-        for window in {id(window): window for window in windows}.values():
-            window.add(now)
+            if window not in windows:  # two limits of one kind share a window
+                windows.append(window)
+        for window in windows:
+            window.add(second)
 
     def sweep(self, now: float) -> None:
         """Forgets the windows that are empty; called every few seconds."""
-        for key in [key for key, window in self._windows.items() if not window.count(now)]:
+        for key in [key for key, window in self._windows.items() if not window.count(math.floor(now))]:
             del self._windows[key]
 
     def _window(self, key: str, user: str) -> Window:

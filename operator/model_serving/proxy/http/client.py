@@ -14,6 +14,7 @@ import httptools
 from model_serving.proxy.http.response import Cause, Failure, ResponseListener
 
 MAX_HEAD_BYTES = 64 * 1024
+TOO_LARGE = f"its head is larger than {MAX_HEAD_BYTES} bytes"
 
 
 class _BadAnswerError(Exception):
@@ -78,6 +79,10 @@ class ClientConnection(asyncio.Protocol):
             self._fault = "it switches protocols, which was not asked for"
         except httptools.HttpParserError as error:
             self._fault = self._fault or str(error)
+        if not self._head_complete and not self._fault:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._fault = TOO_LARGE
         self._deliver()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -97,18 +102,15 @@ class ClientConnection(asyncio.Protocol):
         if self._ended:
             self._stop("more was sent than one answer")
         self._headers = {}
-        self._head_bytes = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._head_complete:
-            return  # trailers
-        self._head_bytes += len(name) + len(value)
-        if self._head_bytes > MAX_HEAD_BYTES:
-            self._stop(f"its head is larger than {MAX_HEAD_BYTES} bytes")
-        self._headers[name.lower()] = value
+        if not self._head_complete:  # else they are trailers
+            self._headers[name.lower()] = value
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
+        if sum(map(len, self._headers.values())) > MAX_HEAD_BYTES:
+            self._stop(TOO_LARGE)
         if status < 200:
             return
         self._status = status
