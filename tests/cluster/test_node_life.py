@@ -198,7 +198,8 @@ def test_delete_and_recreate_within_a_second(installed: Installed, space: str) -
     installed.create(manifest)
     found = installed.ready(space, "chat", 90)
     assert found["status"]["configVersion"] == 1
-    assert hello(installed.client(space, "chat"), "chat")
+    # The Service is another one, and nodes learn of it in their own time.
+    installed.cluster.wait_for(lambda: hello(installed.client(space, "chat"), "chat"), 30, "an answer")
 
 
 def test_deleting_the_namespace_leaves_nothing_hanging(installed: Installed) -> None:

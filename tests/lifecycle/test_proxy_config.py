@@ -96,7 +96,7 @@ def test_access_becomes_grants() -> None:
     access = [
         {"kind": "Group", "name": "ds", "permissionLevel": "CAN_QUERY"},
         {"kind": "ServiceAccount", "name": "app", "permissionLevel": "CAN_QUERY"},
-        {"kind": "ServiceAccount", "name": "app", "namespace": "other", "permissionLevel": "CAN_VIEW"},
+        {"kind": "ServiceAccount", "name": "viewer", "namespace": "other", "permissionLevel": "CAN_VIEW"},
     ]
     found = World(
         spec={"config": config(), "access": access}, annotations={"model-serving.dev/creator": "bob"}
@@ -105,7 +105,7 @@ def test_access_becomes_grants() -> None:
     assert grants == {
         ("group", "ds"): "CAN_QUERY",
         ("user", "system:serviceaccount:gen-ai:app"): "CAN_QUERY",
-        ("user", "system:serviceaccount:other:app"): "CAN_VIEW",
+        ("user", "system:serviceaccount:other:viewer"): "CAN_VIEW",
         ("user", "bob"): "CAN_MANAGE",
     }
 
