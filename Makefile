@@ -30,7 +30,7 @@ check: $(STAMP)  ## format, lint, types, import contracts, unit tests: under a m
 	@echo "==> format and lint"; $(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet .
 	@echo "==> types"; $(BIN)/mypy
 	@echo "==> import contracts"; $(BIN)/lint-imports --no-cache | tail -n 3
-	@echo "==> unit tests"; $(BIN)/python -m pytest -q -m "not slow" --ignore tests/cluster
+	@echo "==> unit tests"; $(BIN)/python -m pytest -q -n 4 -m "not slow" --ignore tests/cluster --ignore tests/local
 
 test: $(STAMP)   ## the whole suite, a real Kubernetes included (PART=tests/proxy for a part)
 	@$(BIN)/python -m tests.run $(PART)

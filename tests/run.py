@@ -13,8 +13,11 @@ from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+SIDE_BY_SIDE = ["-n", "4"]
+"""Most of these tests wait for sockets and processes, so that more of them than cores run at a time."""
 STAGES: list[tuple[str, list[str]]] = [
-    ("unit, golden, sockets and local platform", ["tests", "--ignore", "tests/cluster"]),
+    ("unit, golden and sockets", ["tests", *SIDE_BY_SIDE, "--ignore", "tests/cluster", "--ignore", "tests/local"]),
+    ("local platform", ["tests/local"]),
     ("real Kubernetes", ["tests/cluster"]),
 ]
 WORDS = ("passed", "failed", "skipped", "error")

@@ -110,5 +110,5 @@ class Endpoint(RuleBasedStateMachine):
         assert target == serving(self.world.history) or target.outcome is Outcome.PENDING
 
 
-Endpoint.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+Endpoint.TestCase.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
 TestEndpoint = Endpoint.TestCase
