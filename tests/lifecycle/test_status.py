@@ -137,7 +137,7 @@ ROWS: list[tuple[Callable[[World], None], str]] = [
     (secret_missing_in_update_after_grace, "True False - True SecretNotFound READY/UPDATE_FAILED/1:READY,2:FAILED"),
     (new_version_failed, "True False - True UpdateFailed READY/UPDATE_FAILED/1:READY,2:FAILED"),
     (first_version_failed, "False False - True ProgressDeadlineExceeded NOT_READY/UPDATE_FAILED/1:FAILED"),
-    (canceled, "True False - - UpdateCanceled READY/UPDATE_CANCELED/1:READY,2:ABORTED"),
+    (canceled, "True False - True UpdateCanceled READY/UPDATE_CANCELED/1:READY,2:ABORTED"),
     (superseded, "True False True - RolloutInProgress READY/IN_PROGRESS/1:READY,2:ABORTED,3:CREATING"),
     (image_rolling, "True True True - RolloutInProgress READY/NOT_UPDATING/1:READY"),
     (image_failed, "True False - True RolloutFailed READY/NOT_UPDATING/1:READY"),

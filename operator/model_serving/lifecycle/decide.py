@@ -53,5 +53,5 @@ def _problem(observed: Observed) -> Finding | None:
     if observed.problems:
         return observed.problems[0]
     for field, message in not_supported(observed.endpoint.spec):
-        return Finding(Reason.NOT_SUPPORTED, f"{field}: {message}")
+        return Finding(Reason.NOT_SUPPORTED, f"spec.{field}: {message}")
     return unshareable_limits(observed.endpoint, max_replicas(observed.endpoint))

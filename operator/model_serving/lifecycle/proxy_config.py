@@ -15,17 +15,23 @@ from model_serving.lifecycle.observed import Finding
 from model_serving.lifecycle.revision import Revision, digest
 
 CREATOR = "model-serving.dev/creator"
+_LONGEST_REQUEST = 300
+"""Seconds; the default of the platforms' setting."""
+_LAST_WORDS = 3
+"""Seconds between the end of the longest call and the end of the patience of a proxy that is being stopped."""
 
 
 def build_proxy_config(revision: Revision) -> contract.ProxyConfig:
     """The immutable config of one revision."""
     config = revision.parsed_config
     weights = {route.served_entity_name: route.traffic_percentage for route in config.routes}
+    longest = float(revision.shape.platform.get("maxRequestSeconds", _LONGEST_REQUEST))
     return contract.ProxyConfig(
         endpoint=revision.endpoint,
         config_version=revision.config_version,
         revision=revision.name,
         targets=[_target(entity, weights.get(entity.name, 0)) for entity in config.served_entities],
+        request_timeout_seconds=max(longest - _LAST_WORDS, 1.0),
     )
 
 
@@ -100,12 +106,17 @@ def share(amount: int, replicas: int) -> int:
 
 def unshareable_limits(endpoint: ServingEndpoint, replicas: int) -> Finding | None:
     """A limit above 0 that is smaller than the number of replicas would block everything: it is refused."""
-    for limit in all_limits(endpoint):
+    gateway = endpoint.spec.ai_gateway
+    sources = {
+        "spec.rateLimits": endpoint.spec.rate_limits,
+        "spec.aiGateway.rateLimits": gateway and gateway.rate_limits,
+    }
+    for field, limit in ((field, limit) for field, limits in sources.items() for limit in limits or []):
         for amount in (limit.calls, limit.tokens):
             if amount and share(amount, replicas) == 0:
                 return Finding(
                     Reason.INVALID_SPEC,
-                    f"rateLimits: a limit of {amount} per minute cannot be shared among {replicas} replicas: "
+                    f"{field}: a limit of {amount} per minute cannot be shared among {replicas} replicas: "
                     f"raise it to at least {replicas}, or lower proxy.replicas",
                 )
     return None

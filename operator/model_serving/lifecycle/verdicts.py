@@ -115,6 +115,7 @@ def _update_canceled(s: Situation) -> Verdict | None:
         f"config version {s.open.config_version} was cancelled by the annotation {CANCEL}, version "
         f"{s.serving.config_version} serves although spec.config still asks for the new one; change spec.config back, "
         f"or set the annotation {RETRY} to a new value to roll it out after all",
+        stalled=True,
         config_update=ConfigUpdateState.UPDATE_CANCELED,
     )
 
