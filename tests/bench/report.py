@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -17,7 +18,12 @@ from tests.bench.workload import TYPICAL, Shape
 def as_json(summary: Summary) -> str:
     """The figures, with the budgets and what is wrong."""
     budgets = [asdict(budget) | {"met": budget.met} for budget in summary.budgets]
-    found = asdict(summary) | {"proxy_does": FEATURES, "budgets": budgets, "faults": summary.faults}
+    found = asdict(summary) | {
+        "python": platform.python_version(),
+        "proxy_does": FEATURES,
+        "budgets": budgets,
+        "faults": summary.faults,
+    }
     return json.dumps(found, indent=2)
 
 
@@ -26,6 +32,9 @@ def show(summary: Summary, shapes: Sequence[Shape], console: Console) -> None:
     console.print(_costs(summary.rows, shapes))
     console.print(_processes(summary.rows))
     console.print(_promises(summary.budgets))
+    console.print(
+        f"Python {platform.python_version()}, {platform.machine()}. All targets share one core, one at a time."
+    )
     console.print(f"The proxy does, for each call: {FEATURES}. direct: the mock provider alone, the floor.")
     for name, reason in summary.left_out.items():
         console.print(f"{name} is left out: {reason}")
