@@ -16,7 +16,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from model_serving.api.conditions import ConditionType, Reason
-from model_serving.api.endpoint import GROUP, EndpointSpec, ObjectMeta, ServingEndpoint
+from model_serving.api.endpoint import EndpointSpec, ObjectMeta, ServingEndpoint
+from model_serving.api.hosts import LEAVE_LABEL
+from model_serving.api.names import RELOAD_ANNOTATION
+from model_serving.api.problems import problems
 from model_serving.api.status import EndpointStatus
 from model_serving.controller.cache import Key
 from model_serving.controller.children import Awaited, NotOurs, Refused
@@ -38,8 +41,6 @@ from model_serving.lifecycle.revision import Shape, digest
 log = logging.getLogger(__name__)
 
 STATUS_MANAGER = f"{OPERATOR}-status"
-PRIVATE_UPSTREAMS = f"{GROUP}/private-upstreams"
-RELOAD = f"{GROUP}/reload"
 
 _AWAITED_SECONDS = 1.0
 _CONFLICT_SECONDS = 10.0
@@ -152,7 +153,7 @@ class Reconciler:
             labels = found["metadata"].get("labels") or {}
         except Forbidden:
             labels = {}
-        leave = "private" if labels.get(PRIVATE_UPSTREAMS) == "true" else "public"
+        leave = "private" if labels.get(LEAVE_LABEL) == "true" else "public"
         self._leaves[namespace] = now + _LEAVE_SECONDS, leave
         return leave
 
@@ -185,7 +186,7 @@ class Reconciler:
             return
         version = decision.policy.version
         lagging = any(p.policy_version != version for p in observed.proxies or ()) or _lacks_secret(decision.status)
-        token = digest([version, observed.endpoint.metadata.annotations.get(RELOAD, "")])
+        token = digest([version, observed.endpoint.metadata.annotations.get(RELOAD_ANNOTATION, "")])
         value = pulse.wants_nudge(token, lagging, self._monotonic())
         if value is not None:
             await nudge(self._tools.client, owner, value)
@@ -240,9 +241,7 @@ def read_endpoint(manifest: Manifest) -> tuple[ServingEndpoint, Finding | None]:
     try:
         return ServingEndpoint.model_validate(manifest), None
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        finding = Finding(Reason.INVALID_SPEC, f"{field}: {first['msg']}: correct the field")
+        finding = Finding(Reason.INVALID_SPEC, "; ".join(map(str, problems(error, ServingEndpoint))))
         bare = ServingEndpoint.model_construct(
             metadata=ObjectMeta.model_construct(**_identity(manifest)),
             spec=EndpointSpec.model_construct(endpoint_name=_endpoint_name(manifest)),

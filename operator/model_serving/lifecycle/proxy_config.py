@@ -9,12 +9,12 @@ from model_serving.api.base import Model
 from model_serving.api.conditions import Reason
 from model_serving.api.config import ServedEntity
 from model_serving.api.endpoint import ServingEndpoint
+from model_serving.api.names import CREATOR_ANNOTATION
 from model_serving.api.policy import AccessEntry, PermissionLevel, PrincipalKind, RateLimit
 from model_serving.api.types import SecretRef
 from model_serving.lifecycle.observed import Finding
 from model_serving.lifecycle.revision import Revision, digest
 
-CREATOR = "model-serving.dev/creator"
 _LONGEST_REQUEST = 300
 """Seconds; the default of the platforms' setting."""
 _LAST_WORDS = 3
@@ -129,7 +129,7 @@ def max_replicas(endpoint: ServingEndpoint) -> int:
 
 
 def _grants(endpoint: ServingEndpoint) -> list[contract.Grant]:
-    creator = endpoint.metadata.annotations.get(CREATOR, "")
+    creator = endpoint.metadata.annotations.get(CREATOR_ANNOTATION, "")
     grants = [_grant(entry, endpoint.metadata.namespace) for entry in endpoint.spec.access or []]
     if creator:
         grants.append(contract.Grant(kind="user", name=creator, level=str(PermissionLevel.CAN_MANAGE)))

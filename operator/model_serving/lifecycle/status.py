@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from model_serving.api.conditions import ConditionType, Reason
+from model_serving.api.names import CREATOR_ANNOTATION
 from model_serving.api.status import (
     Condition,
     ConfigUpdateState,
@@ -14,7 +15,7 @@ from model_serving.api.status import (
     ReadyState,
     ServedEntityStatus,
 )
-from model_serving.lifecycle.proxy_config import CREATOR, max_replicas
+from model_serving.lifecycle.proxy_config import max_replicas
 from model_serving.lifecycle.revision import Outcome, Revision
 from model_serving.lifecycle.situation import Situation
 from model_serving.lifecycle.verdicts import Verdict, judge
@@ -32,7 +33,7 @@ def build_status(situation: Situation) -> EndpointStatus:
         conditions=_conditions(situation, verdict),
         id=endpoint.databricks_id,
         url=situation.observed.url,
-        creator=endpoint.metadata.annotations.get(CREATOR, ""),
+        creator=endpoint.metadata.annotations.get(CREATOR_ANNOTATION, ""),
         task=str(model.task) if model else "",
         model=f"{model.provider}/{model.name}" if model else "",
         config_version=situation.serving.config_version if situation.serving else 0,

@@ -16,12 +16,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from model_serving.api.conditions import Cause, Reason
-from model_serving.api.endpoint import GROUP
+from model_serving.api.names import CANCEL_ANNOTATION, RETRY_ANNOTATION
 from model_serving.lifecycle.observed import Finding, Observed, Rollout
 from model_serving.lifecycle.revision import History, Outcome, Revision, Shape, next_number, put, serving
-
-CANCEL = f"{GROUP}/cancel"
-RETRY = f"{GROUP}/retry"
 
 SECRET_CAUSES = (Cause.SECRET_NOT_FOUND, Cause.SECRET_KEY_NOT_FOUND)
 _OPEN = (Outcome.PENDING, Outcome.FAILED, Outcome.CANCELED)
@@ -85,17 +82,17 @@ def _note_cancel(observed: Observed, history: History) -> History:
     if pending is None or base is None or pending.config_version == base.config_version:
         return history
     meta = observed.endpoint.metadata
-    word = meta.annotations.get(CANCEL, "")
+    word = meta.annotations.get(CANCEL_ANNOTATION, "")
     if not (word.isascii() and word.isdigit() and pending.generation <= int(word) <= meta.generation):
         return history
     if _asked(observed) != pending.config:
         return history
-    return put(history, pending.ended(Outcome.CANCELED, message=f"cancelled by the annotation {CANCEL}"))
+    return put(history, pending.ended(Outcome.CANCELED, message=f"cancelled by the annotation {CANCEL_ANNOTATION}"))
 
 
 def _note_retry(observed: Observed, history: History) -> History:
     """Starts a failed or cancelled revision again if the retry annotation has a value that it has not seen."""
-    word = observed.endpoint.metadata.annotations.get(RETRY, "")
+    word = observed.endpoint.metadata.annotations.get(RETRY_ANNOTATION, "")
     ended = _open(history)
     if ended is None or ended.outcome is Outcome.PENDING or not word or word == ended.attempt:
         return history
@@ -159,7 +156,7 @@ def _fresh(observed: Observed, history: History, config: Mapping[str, Any], vers
         number=next_number(history),
         generation=endpoint.metadata.generation,
         started_at=_stamp(observed),
-        attempt=endpoint.metadata.annotations.get(RETRY, ""),
+        attempt=endpoint.metadata.annotations.get(RETRY_ANNOTATION, ""),
     )
 
 

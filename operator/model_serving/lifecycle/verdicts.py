@@ -11,11 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from model_serving.api.conditions import Reason
+from model_serving.api.names import CANCEL_ANNOTATION, RETRY_ANNOTATION
 from model_serving.api.status import ConfigUpdateState
 from model_serving.lifecycle.proxy_config import nobody_may_call
 from model_serving.lifecycle.revision import Outcome
 from model_serving.lifecycle.situation import Situation
-from model_serving.lifecycle.update import CANCEL, RETRY
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,8 @@ def _update_failed(s: Situation) -> Verdict | None:
     return Verdict(
         Reason.UPDATE_FAILED,
         f"config version {s.open.config_version} failed and was taken back, version {s.serving.config_version} serves: "
-        f"{s.open.cause}: {s.open.message}; correct spec.config, or set the annotation {RETRY} to a new value",
+        f"{s.open.cause}: {s.open.message}; correct spec.config, or set the annotation {RETRY_ANNOTATION} "
+        "to a new value",
         stalled=True,
         config_update=ConfigUpdateState.UPDATE_FAILED,
     )
@@ -112,9 +113,9 @@ def _update_canceled(s: Situation) -> Verdict | None:
         return None
     return Verdict(
         Reason.UPDATE_CANCELED,
-        f"config version {s.open.config_version} was cancelled by the annotation {CANCEL}, version "
+        f"config version {s.open.config_version} was cancelled by the annotation {CANCEL_ANNOTATION}, version "
         f"{s.serving.config_version} serves although spec.config still asks for the new one; change spec.config back, "
-        f"or set the annotation {RETRY} to a new value to roll it out after all",
+        f"or set the annotation {RETRY_ANNOTATION} to a new value to roll it out after all",
         stalled=True,
         config_update=ConfigUpdateState.UPDATE_CANCELED,
     )
@@ -164,7 +165,7 @@ def _shape_failed(s: Situation) -> Verdict | None:
         Reason.ROLLOUT_FAILED,
         f"a new image or proxy setting did not become ready and was taken back, config version "
         f"{s.open.config_version} serves on the old pods: {s.open.cause}: {s.open.message}; correct spec.proxy or the "
-        f"operator's image, or set the annotation {RETRY} to a new value",
+        f"operator's image, or set the annotation {RETRY_ANNOTATION} to a new value",
         stalled=True,
     )
 

@@ -9,10 +9,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from model_serving.api.endpoint import GROUP, PLURAL, ServingEndpoint
+from model_serving.api.names import CREATOR_ANNOTATION
 from model_serving.api.policy import FORBIDDEN_PRINCIPALS, AccessEntry, PermissionLevel, PrincipalKind
 from model_serving.controller.desired.owner import Owner, child
 from model_serving.kube.resources import ROLE_BINDINGS, ROLES, Manifest
-from model_serving.lifecycle.proxy_config import CREATOR
 
 _RBAC = "rbac.authorization.k8s.io"
 _ACCOUNT = "system:serviceaccount:"
@@ -27,7 +27,7 @@ def roles(owner: Owner, endpoint: ServingEndpoint) -> list[Manifest]:
     """A Role and its RoleBinding for viewers, and a pair for managers; none for nobody."""
     entries = endpoint.spec.access or []
     managers = [_subject(e, owner) for e in entries if e.permission_level is PermissionLevel.CAN_MANAGE]
-    creator = endpoint.metadata.annotations.get(CREATOR, "")
+    creator = endpoint.metadata.annotations.get(CREATOR_ANNOTATION, "")
     if creator and creator not in FORBIDDEN_PRINCIPALS:
         managers.append(_person(creator))
     viewers = [_subject(e, owner) for e in entries if e.permission_level is not PermissionLevel.CAN_MANAGE]
