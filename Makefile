@@ -7,7 +7,7 @@ STAMP  := $(VENV)/.installed
 PART   ?=
 FILES  := $(if $(FILE),$(foreach f,$(FILE),-f $(f)),)
 
-.PHONY: help run setup check test crd cluster cluster-down bench format clean
+.PHONY: help run setup check lint test crd cluster cluster-down bench format clean
 .DEFAULT_GOAL := help
 
 help:            ## this list
@@ -26,11 +26,13 @@ $(STAMP): pyproject.toml
 run: $(STAMP)    ## serving endpoints on this machine, no cluster needed (FILE=… for your own YAML)
 	@$(BIN)/model-serving run $(FILES)
 
-check: $(STAMP)  ## format, lint, types, import contracts, unit tests: under a minute
+check: lint      ## lint, and the quick tests: about a minute
+	@echo "==> unit tests"; $(BIN)/python -m pytest -q -n 4 -m "not slow" --ignore tests/cluster --ignore tests/local
+
+lint: $(STAMP)   ## format, lint, types, import contracts
 	@echo "==> format and lint"; $(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet .
 	@echo "==> types"; $(BIN)/mypy
 	@echo "==> import contracts"; $(BIN)/lint-imports --no-cache | tail -n 3
-	@echo "==> unit tests"; $(BIN)/python -m pytest -q -n 4 -m "not slow" --ignore tests/cluster --ignore tests/local
 
 test: $(STAMP)   ## the whole suite, a real Kubernetes included (PART=tests/proxy for a part)
 	@$(BIN)/python -m tests.run $(PART)

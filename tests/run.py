@@ -16,8 +16,11 @@ ROOT = Path(__file__).parents[1]
 SIDE_BY_SIDE = ["-n", "4"]
 """Most of these tests wait for sockets and processes, so that more of them than cores run at a time."""
 STAGES: list[tuple[str, list[str]]] = [
-    ("unit, golden and sockets", ["tests", *SIDE_BY_SIDE, "--ignore", "tests/cluster", "--ignore", "tests/local"]),
-    ("local platform", ["tests/local"]),
+    (
+        "unit, golden and sockets",
+        ["tests", *SIDE_BY_SIDE, "--ignore", "tests/cluster", "--ignore", "tests/local", "--ignore", "tests/bench"],
+    ),
+    ("local platform and benchmark", ["tests/local", "tests/bench"]),
     ("real Kubernetes", ["tests/cluster"]),
 ]
 WORDS = ("passed", "failed", "skipped", "error")

@@ -15,7 +15,7 @@ from tests.bench.run import Plan, run
 from tests.bench.summary import Summary
 from tests.bench.workload import BURST, SHAPES, SPARSE, TYPICAL, Shape
 
-SHORT = Plan(Effort(1, warm_seconds=0.3, seconds=0.5), ("direct", "proxy", "router + proxy"), (TYPICAL, SPARSE, BURST))
+SHORT = Plan(Effort(1, warm_seconds=0.5, seconds=2.0), ("direct", "proxy", "router + proxy"), (TYPICAL, SPARSE, BURST))
 
 needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is missing: the load generator is written in C")
 
