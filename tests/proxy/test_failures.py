@@ -166,6 +166,13 @@ async def test_retry_after_is_passed_on_as_whole_seconds(
             raw(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nab", close=True), id="half a chunk"
         ),
         pytest.param(raw(b'HTTP/1.1 200 OK\r\n\r\n{"id": ', close=True), id="until close, but not whole"),
+        pytest.param(
+            raw(b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 13\r\n\r\n<html></html>"), id="a web page"
+        ),
+        pytest.param(raw(b'HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\n{"id": '), id="half of it, its length right"),
+        pytest.param(raw(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"), id="nothing"),
+        pytest.param(raw(b"HTTP/1.1 204 No Content\r\n\r\n"), id="no content"),
+        pytest.param(raw(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n\xff\xfe"), id="neither JSON nor UTF-8"),
         pytest.param(raw(b"SSH-2.0-OpenSSH_9.2\r\n"), id="not HTTP"),
         pytest.param(raw(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{}"), id="two lengths"),
         pytest.param(raw(b"HTTP/1.1 200 OK\r\nx: " + b"a" * 70000 + b"\r\n\r\n"), id="an endless head"),
@@ -191,6 +198,14 @@ async def test_a_whole_answer_that_ends_with_the_connection_is_passed_on(
 ) -> None:
     upstream.scripts.append(raw(b'HTTP/1.0 200 OK\r\ncontent-type: application/json\r\n\r\n{"a": 1}', close=True))
     assert (await chat(running.port)).json == {"a": 1}
+
+
+async def test_an_answer_is_called_json_whatever_the_provider_calls_it(
+    running: Running, upstream: FakeUpstream
+) -> None:
+    upstream.scripts.append(raw(b'HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 7\r\n\r\n{"a":1}'))
+    answer = await chat(running.port)
+    assert (answer.json, answer.headers["content-type"]) == ({"a": 1}, "application/json")
 
 
 async def test_more_than_one_answer_never_reaches_the_next_caller(running: Running, upstream: FakeUpstream) -> None:

@@ -119,13 +119,12 @@ class TargetCall:
         if not 200 <= status < 300:
             retry_after = _seconds(headers.get(b"retry-after", b""))
             raise self._target.provider.error(status, self._services.credentials.scrub(body), retry_after)
-        if not framed and not is_json(body):
-            raise Unavailable("the provider's answer broke off")
         usage, _ = read_usage(body)
         if usage is not None:
             self._services.metrics.usage(self._target.entity, usage)
-        kind = headers.get(b"content-type", b"application/json")
-        head = b"content-type: %b\r\n%b%b" % (kind, self._target.answer_head, self._envelope.id_head)
+        elif not is_json(body):  # a web page behind a wrong URL, nothing at all, or half of it
+            raise Unavailable("the provider's answer is not JSON" if framed else "the provider's answer broke off")
+        head = lines([JSON]) + self._target.answer_head + self._envelope.id_head
         return Answer(200, head, self._target.provider.reply(self._call, body))
 
     def broken(self, failure: Failure) -> ProxyError:

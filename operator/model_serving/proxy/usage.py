@@ -39,9 +39,9 @@ def read_usage(body: bytes) -> tuple[Usage | None, bool]:
 
 
 def is_json(body: bytes) -> bool:
-    """Whether a body is a complete JSON value: the only proof of completeness when nothing else told its length."""
+    """Whether a body is a complete JSON value: what an answer must be, whatever its head says."""
     try:
         _decode_any(body)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
     return True
