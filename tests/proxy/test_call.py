@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from model_serving.proxy import call
 from model_serving.proxy.call import CHAT, COMPLETIONS, EMBEDDINGS, Route, parse_call, parse_fields, route_of
 from model_serving.proxy.errors import BadRequest, EndpointNotFound, InvalidParameter, MethodNotAllowed
 
@@ -42,6 +43,13 @@ def test_the_whole_path_decides(path: str, route: Route) -> None:
 def test_other_paths_do_not_exist(path: str) -> None:
     with pytest.raises(EndpointNotFound):
         route_of(b"POST", path.encode())
+
+
+def test_a_path_that_is_too_long_does_not_exist_and_is_not_remembered() -> None:
+    before = call._find_route.cache_info().currsize
+    with pytest.raises(EndpointNotFound):
+        route_of(b"POST", b"/serving-endpoints/%b/invocations" % (b"a" * 1024))
+    assert call._find_route.cache_info().currsize == before
 
 
 def test_models_is_read_with_get() -> None:

@@ -23,6 +23,8 @@ INPUT_FIELDS = {CHAT: "messages", COMPLETIONS: "prompt", EMBEDDINGS: "input"}
 Fields = dict[str, msgspec.Raw]
 
 _OPENAI_ROUTES = {("chat", "completions"): CHAT, ("completions",): COMPLETIONS, ("embeddings",): EMBEDDINGS}
+_LONGEST_PATH = 1024
+"""Bytes. Anybody may ask for paths: without a bound, those that are remembered could fill the memory."""
 _OWN_FIELDS = ("client_request_id", "usage_context", "databricks_options")
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_text = msgspec.json.Decoder(str).decode
@@ -52,9 +54,13 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     entity: str = ""
 
 
-@lru_cache(maxsize=4096)
 def find_route(path: bytes) -> Route | None:
     """The route of a path without its query; None when there is none."""
+    return _find_route(path) if len(path) <= _LONGEST_PATH else None
+
+
+@lru_cache(maxsize=4096)
+def _find_route(path: bytes) -> Route | None:
     segments = [unquote(part) for part in path.decode("latin-1").split("/")]
     if segments[:2] != ["", "serving-endpoints"] or "" in segments[2:]:
         return None
