@@ -167,7 +167,8 @@ async def test_retry_after_is_passed_on_as_whole_seconds(
         ),
         pytest.param(raw(b'HTTP/1.1 200 OK\r\n\r\n{"id": ', close=True), id="until close, but not whole"),
         pytest.param(
-            raw(b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 13\r\n\r\n<html></html>"), id="a web page"
+            raw(b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 13\r\n\r\n<html></html>"),
+            id="a web page",
         ),
         pytest.param(raw(b'HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\n{"id": '), id="half of it, its length right"),
         pytest.param(raw(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"), id="nothing"),

@@ -245,6 +245,27 @@ async def test_one_connection_too_many_gets_503_at_once() -> None:
     listener.close()
 
 
+async def test_bodies_of_all_clients_together_are_bounded() -> None:
+    server, listener, port = await _serve(ServerLimits(buffered_bytes=100))
+    head = b"POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 90\r\n\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(head + b"a" * 80)
+    await until(lambda: server.buffered == 80)
+    answer = await talk(port, head + b"a" * 80)
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b"retry-after: 1" in answer
+    assert b"TEMPORARILY_UNAVAILABLE" in answer
+    assert server.buffered == 80
+    writer.write(b"a" * 10)
+    assert (await read_answer(reader)).status == 200
+    assert server.buffered == 0
+    writer.write(head + b"a" * 80)
+    await until(lambda: server.buffered == 80)
+    writer.close()
+    await until(lambda: server.buffered == 0)
+    listener.close()
+
+
 async def test_a_fault_in_a_handler_is_500_and_the_server_goes_on() -> None:
     def fail(exchange: Exchange) -> None:
         if exchange.request.target == b"/bad":

@@ -48,6 +48,8 @@ class Connection(asyncio.Protocol):
         self._close_after = False
         self._born = server.now
         self._head_bytes = 0
+        self._body: list[bytes] = []
+        self._body_bytes = 0
         self._target = b""
         self._unsent = 0  # bytes that the client had not taken when last looked at
         self.deadline = server.now + server.limits.idle_seconds
@@ -86,6 +88,7 @@ class Connection(asyncio.Protocol):
         self._server.connections.discard(self)
         self._last = True
         self._waiting.clear()
+        self._drop_body()
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.lost()
@@ -112,8 +115,6 @@ class Connection(asyncio.Protocol):
         self._in_message = True
         self._target = b""
         self._headers: dict[bytes, bytes] = {}
-        self._body: list[bytes] = []
-        self._body_bytes = 0
         self._names = 0
         self._head_size = 0
 
@@ -154,8 +155,11 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, data: bytes) -> None:
         self._body_bytes += len(data)
+        self._server.buffered += len(data)
         if self._body_bytes > self._server.max_body_bytes:
             self._stop(413, self._body_too_large())
+        if self._server.buffered > self._server.limits.buffered_bytes:
+            self._stop(503, "this server receives as many bytes as it can hold: try again in a second")
         self._body.append(data)
         if len(self._body) > _PIECES:
             self._body = [b"".join(self._body)]
@@ -170,6 +174,7 @@ class Connection(asyncio.Protocol):
             self._body[0] if len(self._body) == 1 else b"".join(self._body),
             self._parser.get_http_version(),
         )
+        self._drop_body()
         if self._exchange is None and not self._waiting and not self._slow:
             self._begin(request)
         else:
@@ -270,6 +275,11 @@ class Connection(asyncio.Protocol):
         aged = self._server.now - self._born > self._server.limits.connection_age_seconds
         return self._last or self._server.draining or aged
 
+    def _drop_body(self) -> None:
+        """Nothing is being received any more: the request is complete, refused or gone."""
+        self._server.buffered -= self._body_bytes
+        self._body, self._body_bytes = [], 0
+
     def _expect(self) -> None:
         if self._headers[b"expect"].lower() != b"100-continue":
             self._stop(417, "the Expect header may only be 100-continue")
@@ -284,6 +294,7 @@ class Connection(asyncio.Protocol):
         """Answers with an error and ends the connection, after the exchange that is under way."""
         self._refusal = (status, reason)
         self._last = True
+        self._drop_body()
         if self._exchange is not None or self._waiting:
             self._reading(False)
             return

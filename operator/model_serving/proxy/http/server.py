@@ -18,7 +18,7 @@ from model_serving.proxy.http.head import http_date
 
 @dataclass(frozen=True, slots=True)
 class ServerLimits:
-    """What one client may ask of the server. Times in seconds."""
+    """What clients may ask of the server, one each unless said otherwise. Times in seconds."""
 
     connections: int = 8192
     head_bytes: int = 32 * 1024
@@ -29,6 +29,8 @@ class ServerLimits:
     stalled_write_seconds: float = 60.0
     linger_seconds: float = 2.0
     connection_age_seconds: float = 600.0
+    buffered_bytes: int = 256 * 1024 * 1024
+    """Of all clients together: bodies that have not arrived completely."""
 
 
 Handler = Callable[[Exchange], None]
@@ -45,6 +47,8 @@ class Server:
         self.limits = limits or ServerLimits()
         self.max_body_bytes = 4 * 1024 * 1024
         self.draining = False
+        self.buffered = 0
+        """Bytes of bodies that have not arrived completely (kept by the connections)."""
         self.connections: set[Connection] = set()
         self.date = b""
         self.now = 0.0
