@@ -93,6 +93,20 @@ def test_an_event_without_end_is_given_up() -> None:
             splitter.feed(b"x" * (MAX_EVENT_BYTES // 10))
 
 
+@pytest.mark.parametrize("ending", [b"\n\n", b"\r\n\r\n", b"\r\r"])
+def test_a_huge_event_in_many_pieces_is_not_copied_again_and_again(ending: bytes) -> None:
+    splitter = EventSplitter()
+    most = 0
+    for _ in range(10_000):
+        assert splitter.feed(b"x" * 100) == b""
+        most = max(most, len(splitter._pieces))
+    assert 4096 <= most <= 4097
+    out = b"".join(splitter.feed(bytes([byte])) for byte in ending + b"y")
+    assert out == b"x" * 1_000_000 + b"\n\n"
+    assert splitter.close() == b"y\n\n"
+    assert splitter.close() == b""
+
+
 def test_events_are_never_handed_out_in_halves() -> None:
     splitter = EventSplitter()
     assert splitter.feed(b"data: a\n") == b""

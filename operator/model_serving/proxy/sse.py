@@ -15,6 +15,7 @@ from model_serving.proxy.usage import Usage, read_usage
 
 DONE = b"data: [DONE]\n\n"
 MAX_EVENT_BYTES = 16 * 1024 * 1024
+_PIECES = 4096  # kept apart before they are joined: an upstream may send a byte at a time
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 _SPECIAL = (b'"usage":{', b'"usage": {', b"DONE]")
 """What makes an event worth a look. Plain bytes, since each byte of each stream is searched: a regular expression
@@ -39,28 +40,41 @@ class EventSplitter:
     """Cuts a byte stream into whole events, with line ends made equal; keeps what is not complete yet."""
 
     def __init__(self) -> None:
-        self._tail = b""
+        self._pieces: list[bytes] = []  # joined only when an event ends: a huge one comes in thousands of pieces
+        self._held = 0
+        self._half = b""
 
     def feed(self, data: bytes) -> bytes:
         """All events that are complete now, each ending in a blank line. Unavailable when one is far too large."""
-        if self._tail:
-            data = self._tail + data
-        if b"\r" in data:
-            data, self._tail = _equal_line_ends(data)
-        else:
-            self._tail = b""
-        cut = data.rfind(b"\n\n") + 2
-        if cut == 1:
-            cut = 0
-        self._tail = data[cut:] + self._tail
-        if len(self._tail) > MAX_EVENT_BYTES:
+        if self._half or b"\r" in data:
+            data, self._half = _equal_line_ends(self._half + data)
+        if not data:
+            return b""
+        seam = self._pieces[-1][-1:] if self._pieces else b""
+        self._pieces.append(data)
+        self._held += len(data)
+        events = b""
+        if b"\n\n" in data or seam == b"\n" == data[:1]:
+            whole = b"".join(self._pieces)
+            cut = whole.rfind(b"\n\n") + 2
+            events = whole[:cut]
+            self._hold(whole[cut:])
+        elif len(self._pieces) > _PIECES:
+            self._hold(b"".join(self._pieces))
+        if self._held > MAX_EVENT_BYTES:
             raise Unavailable(f"an event of the upstream's stream is larger than {MAX_EVENT_BYTES} bytes")
-        return data[:cut]
+        return events
 
     def close(self) -> bytes:
         """The last event, when its blank line is missing."""
-        tail, self._tail = self._tail.rstrip(b"\r\n"), b""
+        tail = b"".join(self._pieces).rstrip(b"\n")
+        self._hold(b"")
+        self._half = b""
         return tail + b"\n\n" if tail else b""
+
+    def _hold(self, rest: bytes) -> None:
+        self._pieces = [rest] if rest else []
+        self._held = len(rest)
 
 
 class PassThrough:
