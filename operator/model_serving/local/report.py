@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from model_serving.local.listing import Row
 
@@ -103,7 +104,7 @@ class TextReport:
 
     def _print(self, text: str, style: str | None = None) -> None:
         # Never as markup: messages hold what providers and users wrote.
-        self._console.print(text, style=style, markup=False, soft_wrap=True)
+        self._console.print(text, style=style, markup=False, emoji=False, soft_wrap=True)
 
 
 def endpoint_table(rows: Sequence[Row]) -> Table:
@@ -113,7 +114,7 @@ def endpoint_table(rows: Sequence[Row]) -> Table:
         table.add_column(title, overflow="fold")
     for row in rows:
         state = row.reason if row.ready else f"{row.reason}: {row.message}"
-        table.add_row(row.name, state, row.model, row.url)
+        table.add_row(*map(Text, (row.name, state, row.model, row.url)))  # a string would be read as markup
     return table
 
 

@@ -1,0 +1,30 @@
+"""What is printed is what users and providers wrote, whatever it looks like."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from model_serving.local.listing import Row
+from model_serving.local.report import TextReport
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("llama[/v1]", id="a closing tag that nothing opened"),
+        pytest.param("llama[bold]", id="a tag"),
+        pytest.param("llama:latest:smile:", id="an emoji's name"),
+    ],
+)
+def test_names_are_printed_as_they_are(name: str) -> None:
+    out = io.StringIO()
+    report = TextReport(Console(file=out, highlight=False, width=200))
+    report.change(Row("chat", True, "Ready", f"serves {name}", name, "llm/v1/chat", 1, "http://h/"))
+    report.fault(f"fault of {name}")
+    report.summary("http://h/", None, [Row("chat", False, "Failed", f"no {name}", name, "llm/v1/chat", 1, "http://h/")])
+    text = out.getvalue()
+    assert all(words in text for words in (f"serves {name}", f"fault of {name}", f"no {name}"))
+    assert f"no {name}  {name}  http://h/" in text
