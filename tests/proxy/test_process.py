@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -93,6 +96,21 @@ async def test_a_stream_that_outlives_the_longest_request_ends_in_an_error(
         assert b'"error"' in data
         assert b"[DONE]" not in data
         assert await _in_thread(child.wait) == 0
+
+
+def test_as_many_files_may_be_open_as_the_system_allows() -> None:
+    program = """
+import resource
+from model_serving.proxy.process import raise_file_limit
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+raise_file_limit()
+print(*resource.getrlimit(resource.RLIMIT_NOFILE), hard)
+"""
+    out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True).stdout
+    soft, hard, before = map(int, out.split())
+    assert soft == (65536 if hard == resource.RLIM_INFINITY else min(hard, 65536))
+    assert hard == before
 
 
 async def test_sigint_drains_too(child: Child) -> None:

@@ -7,8 +7,10 @@ and finish what is under way, up to the longest allowed request.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
+import resource
 import signal
 import sys
 import time
@@ -25,6 +27,7 @@ from model_serving.proxy.settings import ProcessSettings
 log = logging.getLogger(__name__)
 TICK_SECONDS = 0.25
 POLL_SECONDS = 0.05
+MAX_FILES = 65536
 
 
 class Service(Protocol):
@@ -106,10 +109,20 @@ class Process:
 def run_process(main: Coroutine[Any, Any, int]) -> int:
     """Runs a process' main coroutine on uvloop, with the garbage collector tuned to long-lived objects."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    raise_file_limit()
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
     return uvloop.run(main)
+
+
+def raise_file_limit() -> None:
+    """Lets the process open as many files as it may, up to what it can use: most systems begin at 1024 sockets."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(ValueError, OSError):  # some systems allow less than they say
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _port_of(listener: asyncio.Server) -> int:
