@@ -32,7 +32,7 @@ check: lint      ## lint, and the quick tests: about a minute
 lint: $(STAMP)   ## format, lint, types, import contracts
 	@echo "==> format and lint"; $(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet .
 	@echo "==> types"; $(BIN)/mypy
-	@echo "==> import contracts"; $(BIN)/lint-imports --no-cache | tail -n 3
+	@echo "==> import contracts"; out=$$($(BIN)/lint-imports --no-cache) || { echo "$$out"; exit 1; }
 
 test: $(STAMP)   ## the whole suite, a real Kubernetes included (PART=tests/proxy for a part)
 	@$(BIN)/python -m tests.run $(PART)

@@ -1,10 +1,12 @@
 """`make test`: the whole suite or a part, with a last line that counts, for people and for pipelines.
 
 Runs in a few pytest processes, quick parts first, so that a slip shows early; the real clusters come last.
+With ``MODEL_SERVING_NO_SKIPS`` set, a skipped test fails the run.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -39,7 +41,8 @@ def main(part: list[str]) -> int:
         print(f"==> {title}: {time.monotonic() - started:.0f} s", flush=True)
     failed = totals["failed"] + totals["error"]
     print(f"{totals['passed']} passed, {failed} failed, {totals['skipped']} skipped", flush=True)
-    return worst or int(failed > 0 or totals["passed"] == 0)
+    skips_forbidden = os.environ.get("MODEL_SERVING_NO_SKIPS") and totals["skipped"] > 0
+    return worst or int(failed > 0 or totals["passed"] == 0 or bool(skips_forbidden))
 
 
 def run(arguments: list[str]) -> tuple[int, Counter[str]]:

@@ -128,7 +128,7 @@ def apply_folder(cluster: Cluster, folder: Path, image: str, settings: dict[str,
 def install(cluster: Cluster, image: str, settings: dict[str, str] | None = None) -> Installed:
     """What the README tells a cluster admin to do, with short deadlines."""
     settings = SETTINGS if settings is None else settings
-    cluster.kubectl("apply", "--server-side", "-f", ROOT / "crds")
+    cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", ROOT / "crds")
     cluster.kubectl("wait", "--for=condition=Established", "crd/servingendpoints.model-serving.dev", "--timeout=30s")
     cluster.apply(ROOT / "manifests" / "policies")
     apply_folder(cluster, ROOT / "manifests" / "operator", image, settings)

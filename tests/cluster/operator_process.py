@@ -23,7 +23,7 @@ ACCOUNT = "model-serving-operator"
 
 def install_rules(cluster: Cluster) -> None:
     """CRD, admission policies and the operator's rights, without the operator."""
-    cluster.kubectl("apply", "--server-side", "-f", ROOT / "crds")
+    cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", ROOT / "crds")
     cluster.kubectl("wait", "--for=condition=Established", "crd/servingendpoints.model-serving.dev", "--timeout=30s")
     cluster.apply(ROOT / "manifests" / "operator")
     cluster.kubectl("scale", "deployment", ACCOUNT, "-n", SYSTEM, "--replicas=0")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,12 +22,14 @@ from model_serving.controller.lease import Lease
 from model_serving.kube.client import Client, Selection
 from model_serving.kube.config import from_kubeconfig
 from model_serving.kube.errors import Conflict, Forbidden, Invalid, NotFound, Unauthorized
-from model_serving.kube.resources import CONFIG_MAPS, DEPLOYMENTS, PODS, SERVICES, Manifest, Resource
+from model_serving.kube.resources import CONFIG_MAPS, DEPLOYMENTS, ENDPOINTS, PODS, SERVICES, Manifest, Resource
 from model_serving.kube.watch import Watch
+from tests.cluster import samples
 from tests.cluster.harness import Cluster
 from tests.controller.factory import SETTINGS, revision
 
 SECONDS = 60
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -155,8 +159,15 @@ async def test_metadata_is_watched_and_a_gap_is_bridged(client: Client, namespac
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_children_are_accepted_as_they_are_built_and_drift_is_repaired(client: Client, namespace: str) -> None:
-    parent = await client.create(config_map(namespace, "parent"))
+async def test_children_are_accepted_as_they_are_built_and_drift_is_repaired(
+    control_plane: Cluster, client: Client, namespace: str
+) -> None:
+    # A real endpoint: children of an owner that does not exist are collected, sooner or later.
+    control_plane.kubectl("apply", "--server-side", "--force-conflicts", "-f", ROOT / "crds")
+    control_plane.kubectl("wait", "--for=condition=Established", "crd/servingendpoints.model-serving.dev")
+    spec = samples.config(samples.model("m", "chat", "https://llm.example.com/v1"))
+    control_plane.apply(json.dumps(samples.endpoint("chat", namespace, spec)))
+    parent = await client.get(ENDPOINTS, namespace, "chat")
     owner = Owner(namespace, "chat", parent["metadata"]["uid"], "chat")
     cache = Cache()
     children = Children(client, cache)

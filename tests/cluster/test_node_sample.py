@@ -19,8 +19,13 @@ def test_the_sample_answers_and_a_made_key_works(installed: Installed) -> None:
     install_sample(cluster, installed.image)
     base = cluster.service_url("chat", SAMPLE) + "/serving-endpoints"
     messages = [{"role": "user", "content": "hello"}]
-    with OpenAI(base_url=base, api_key="demo-key", max_retries=0) as client:
-        assert client.chat.completions.create(model="chat", messages=messages).choices[0].message.content  # type: ignore[arg-type]
+
+    def answer() -> str | None:
+        with OpenAI(base_url=base, api_key="demo-key", max_retries=0) as client:
+            return client.chat.completions.create(model="chat", messages=messages).choices[0].message.content  # type: ignore[arg-type]
+
+    # The Service is new, and nodes learn of it in their own time.
+    assert cluster.wait_for(answer, 30, "an answer")
 
     command = ["key", "create", "--namespace", SAMPLE, "--principal", "carol@example.com", "--group", "data-science"]
     made = subprocess.run(

@@ -296,3 +296,46 @@ def test_a_mixed_cause_is_not_only_a_secret() -> None:
     world.proxies(updated=1, deadline_exceeded=True, findings=(crash, MISSING))
     target = world.look().target
     assert target and target.config_version == 1
+
+
+def test_a_cancelled_version_can_be_retried_although_the_cancel_annotation_still_stands() -> None:
+    world = World().served()
+    world.edit(config=B)
+    world.look()
+    world.annotations[CANCEL] = str(world.generation)
+    world.look()
+    world.annotations[RETRY] = "1"
+    decision = world.look()
+    assert decision.target and decision.target.config_version == 2
+    assert world.look().target == decision.target, "the old word does not cancel it again"
+    world.succeed()
+    assert world.status.config_version == 2
+
+
+def test_one_look_that_hears_nothing_does_not_end_the_wait_for_a_secret() -> None:
+    world = World().served()
+    world.edit(config=B)
+    world.look()
+    world.proxies(pods=2, updated=1, deadline_exceeded=True, findings=(MISSING,))
+    world.look()
+    world.proxies(findings=())
+    decision = world.look()
+    assert decision.target and decision.target.config_version == 2
+
+
+def test_a_corrected_first_version_is_not_judged_by_the_old_ones_rollout() -> None:
+    world = World()
+    world.look()
+    world.fail()
+    world.edit(config=B)
+    world.look()
+    assert world.status.state.config_update == "IN_PROGRESS"
+
+
+def test_many_images_do_not_grow_the_history_without_end() -> None:
+    world = World().served()
+    for n in range(30):
+        world.shape = Shape(image=f"proxy:{n + 2}")
+        world.look()
+        world.succeed()
+    assert len(world.history) <= 11

@@ -96,7 +96,7 @@ class EndpointStatus(StatusModel):
     ] = Field(default=[], description="Available, Ready and, while abnormal, Reconciling and Stalled.")
     id: str = Field(default="", max_length=64, description="The id of the REST API.")
     url: str = Field(default="", max_length=2048, description="Where to send calls.")
-    creator: str = Field(default="", max_length=255, description="Who created the endpoint through REST.")
+    creator: str = Field(default="", max_length=1024, description="Who created the endpoint through REST.")
     task: str = Field(default="", max_length=64, description="The common task of the serving version.")
     model: str = Field(default="", max_length=512, description="Provider and model of the serving version.")
     config_version: int = Field(default=0, description="What serves now; 0: nothing yet.")

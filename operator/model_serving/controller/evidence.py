@@ -20,7 +20,7 @@ from model_serving.kube.resources import PODS, Manifest
 from model_serving.lifecycle.observed import Finding, Rollout
 from model_serving.proxy_config import CREDENTIAL_MISSING, CredentialReport, ProxyStatus
 
-_MOST_PROXIES = 20
+MOST_PROXIES = 20
 """How many proxies of one endpoint are asked for detail."""
 
 _TELLING = (
@@ -72,7 +72,7 @@ class Observer:
         """New proxies that are not ready first: they know what is missing."""
         ordered = sorted(pods, key=lambda pod: (is_ready(pod), _revision(pod) != revision, pod["metadata"]["name"]))
         hosts = [pod.get("status", {}).get("podIP") for pod in ordered]
-        return await self._reader.read([(host, self._admin_port) for host in hosts if host][:_MOST_PROXIES])
+        return await self._reader.read([(host, self._admin_port) for host in hosts if host][:MOST_PROXIES])
 
 
 def rollout_of(deployment: Manifest) -> Rollout:
@@ -102,6 +102,10 @@ def with_pods(rollout: Rollout, pods: Iterable[Manifest], proxies: Iterable[Prox
     waiting = [pod for pod in updated if not is_ready(pod)]
     findings = [finding for pod in waiting for finding in pod_findings(pod)]
     if waiting:
+        lacking = [p for p in proxies if p.revision == rollout.revision and any(c.problem for c in p.credentials)]
+        if lacking:
+            # They run and say what they lack: that one of them crashed once, after a node's restart, is past.
+            findings = [f for f in findings if f.reason != Cause.PROXY_CRASH_LOOPING]
         findings += [f for p in proxies if p.revision == rollout.revision and not p.ready for f in _proxy_findings(p)]
     return Rollout(
         revision=rollout.revision,

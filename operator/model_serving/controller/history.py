@@ -5,7 +5,7 @@ The cache knows the metadata alone; the whole objects are listed when it says th
 
 from __future__ import annotations
 
-from model_serving.controller.cache import Cache
+from model_serving.controller.cache import Cache, Key
 from model_serving.controller.desired.owner import ENDPOINT_LABEL, Owner
 from model_serving.controller.desired.revision import parse_revision
 from model_serving.kube.client import Client, Selection
@@ -21,25 +21,25 @@ class Histories:
     def __init__(self, client: Client, cache: Cache) -> None:
         self._client = client
         self._cache = cache
-        self._known: dict[str, tuple[Versions, History]] = {}
+        self._known: dict[Key, tuple[str, Versions, History]] = {}
 
     async def load(self, owner: Owner) -> History:
         """The history of one endpoint, oldest first. Raises `KubeError`."""
         seen = self._seen(owner)
-        known_versions, known = self._known.get(owner.uid, (frozenset[tuple[str, str]](), ()))
-        if seen == known_versions:
+        uid, versions, known = self._known.get(_key(owner), ("", frozenset[tuple[str, str]](), ()))
+        if (uid or owner.uid, versions) == (owner.uid, seen):
             return known
         history = await self._read(owner)
-        self._known[owner.uid] = self._seen(owner), history
+        self.remember(owner, history)
         return history
 
     def remember(self, owner: Owner, history: History) -> None:
         """The history as it was just written, so that it need not be read back."""
-        self._known[owner.uid] = self._seen(owner), history
+        self._known[_key(owner)] = owner.uid, self._seen(owner), history
 
-    def forget(self, uid: str) -> None:
+    def forget(self, key: Key) -> None:
         """The endpoint is gone."""
-        self._known.pop(uid, None)
+        self._known.pop(key, None)
 
     def _seen(self, owner: Owner) -> Versions:
         children = self._cache.children((owner.namespace, owner.name), CONTROLLER_REVISIONS)
@@ -50,6 +50,10 @@ class Histories:
         manifests = [m for m in (await self._client.list(selection)).items if _is_of(m, owner)]
         parsed = (parse_revision(manifest, owner.endpoint_name) for manifest in manifests)
         return tuple(sorted((r for r in parsed if r is not None), key=lambda r: r.number))
+
+
+def _key(owner: Owner) -> Key:
+    return owner.namespace, owner.name
 
 
 def _is_of(manifest: Manifest, owner: Owner) -> bool:

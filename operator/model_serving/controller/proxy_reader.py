@@ -59,7 +59,11 @@ class ProxyReader:
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}/status"
         try:
             async with self._slots, self._session.get(url, allow_redirects=False) as response:
-                body = await response.content.read(_MOST_BYTES)
+                body = bytearray()
+                async for part in response.content.iter_any():
+                    body += part
+                    if len(body) > _MOST_BYTES:
+                        return None
                 return msgspec.json.decode(body, type=ProxyStatus) if response.status == 200 else None
         except (aiohttp.ClientError, TimeoutError, OSError, msgspec.MsgspecError) as error:
             log.debug("reading the status of the proxy at %s: %s", url, type(error).__name__)

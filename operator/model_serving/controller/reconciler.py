@@ -26,12 +26,13 @@ from model_serving.controller.children import Awaited, NotOurs, Refused
 from model_serving.controller.desired.owner import OPERATOR, Owner, owner_of, pod_selector
 from model_serving.controller.desired.service import service_url
 from model_serving.controller.desired.shape import shape_of
+from model_serving.controller.evidence import MOST_PROXIES
 from model_serving.controller.nudge import nudge
 from model_serving.controller.pulse import Pulse
 from model_serving.controller.reshape_gate import ReshapeGate
 from model_serving.controller.tools import Tools
 from model_serving.controller.wanted import wanted_children
-from model_serving.kube.errors import Forbidden, NotFound
+from model_serving.kube.errors import Conflict, Forbidden, KubeError, NotFound
 from model_serving.kube.resources import DEPLOYMENTS, NAMESPACES, Manifest
 from model_serving.lifecycle.decide import Decision, decide
 from model_serving.lifecycle.events import transitions
@@ -71,7 +72,7 @@ class Reconciler:
         """One look at an endpoint; the answer is when to look again without being asked, in seconds."""
         manifest = self._tools.cache.endpoint(key)
         if manifest is None or manifest["metadata"].get("deletionTimestamp"):
-            self._forget(key, manifest)
+            self._forget(key)
             return None
         try:
             return await self._work(key, manifest)
@@ -87,10 +88,21 @@ class Reconciler:
         owner, pulse = owner_of(endpoint), self._pulse(key)
         observed = await self._observe(key, endpoint, problem)
         decision = decide(observed, self._deadlines)
+        self._gate.note(key, observed, decision)
         if endpoint.status.observed_generation == 0:
             # Before anything else happens, so that nobody takes an object without a status for a finished one.
             endpoint = await self._report(endpoint, decision.status)
-        observed, decision = await self._act(key, owner, observed, decision)
+        try:
+            observed, decision = await self._act(key, owner, observed, decision)
+        except (Conflict, NotFound):
+            raise
+        except Awaited:
+            await self._report(endpoint, decision.status)
+            raise
+        except KubeError as error:
+            # Nobody must need the logs to learn what is in the way.
+            await self._report(endpoint, decide(replace(observed, refusal=str(error)), self._deadlines).status)
+            raise
         self._gate.note(key, observed, decision)
         await self._report(endpoint, decision.status)
         await self._nudge(owner, observed, decision, pulse)
@@ -106,18 +118,21 @@ class Reconciler:
         deployment = cache.deployment(key) if own else None
         evidence = await self._tools.observer.gather(owner, deployment, detail=detail)
         problems = [p for p in (problem, self._name_conflict(endpoint)) if p is not None]
-        silent = not evidence.proxies and evidence.rollout is not None and evidence.rollout.ready > 0
+        ready = evidence.rollout.ready if evidence.rollout else 0
+        silent = len(evidence.proxies or ()) < min(ready, MOST_PROXIES)
+        history, leave = await self._tools.histories.load(owner), await self._leave(owner.namespace)
+        shape = shape_of(endpoint, self._settings) if problem is None else Shape()
         return Observed(
             endpoint=endpoint,
-            history=await self._tools.histories.load(owner),
-            shape=shape_of(endpoint, self._settings) if problem is None else Shape(),
+            history=history,
+            shape=shape,
             now=self._wall(),
             rollout=evidence.rollout,
-            # Proxies that cannot be asked leave the last word standing.
+            # Proxies that do not answer leave the last word standing.
             proxies=None if silent else evidence.proxies,
             problems=tuple(problems),
-            upstream_leave=await self._leave(owner.namespace),
-            may_reshape=self._gate.may_pass(key),
+            upstream_leave=leave,
+            may_reshape=self._gate.may_pass(key, history, shape),
             url=self._url(owner),
             selector=pod_selector(owner),
         )
@@ -206,7 +221,10 @@ class Reconciler:
         }
         answer = await self._tools.client.apply_status(manifest, manager=STATUS_MANAGER)
         self._tools.metrics.status_write()
-        self._tools.cache.see_endpoint(answer)
+        known = self._tools.cache.endpoint(endpoint.key)
+        if known is not None and known["metadata"].get("uid") == meta.uid:
+            # Unless it went meanwhile: what was learned since must not be overwritten by what was true before.
+            self._tools.cache.see_endpoint(answer)
         await self._tools.recorder.record(endpoint, transitions(endpoint.status, status))
         return endpoint.model_copy(update={"status": status})
 
@@ -227,13 +245,13 @@ class Reconciler:
             pause = _CONFLICT_SECONDS
         return min(pause, decision.look_again) if decision.look_again is not None else pause
 
-    def _forget(self, key: Key, manifest: Manifest | None) -> None:
+    def _forget(self, key: Key) -> None:
         self._pulses.pop(key, None)
         self._unsettled.discard(key)
         self._gate.forget(key)
         self._tools.queue.forget(key)
-        if manifest is not None:
-            self._tools.histories.forget(manifest["metadata"].get("uid", ""))
+        self._tools.sweeper.take_due(key)
+        self._tools.histories.forget(key)
 
 
 def read_endpoint(manifest: Manifest) -> tuple[ServingEndpoint, Finding | None]:

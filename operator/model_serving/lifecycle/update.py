@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from model_serving.api.conditions import Cause, Reason
+from model_serving.api.conditions import Cause, ConditionType, Reason
 from model_serving.api.names import CANCEL_ANNOTATION, RETRY_ANNOTATION
 from model_serving.lifecycle.observed import Finding, Observed, Rollout
 from model_serving.lifecycle.revision import History, Outcome, Revision, Shape, next_number, put, serving
@@ -54,7 +54,7 @@ def plan_update(observed: Observed) -> Update:
     history = _note_cancel(observed, observed.history)
     history = _note_retry(observed, history)
     history, target = _choose(observed, history)
-    return _judge(Update(put(history, target), target), observed.rollout)
+    return _judge(Update(put(history, target), target), observed)
 
 
 def _order(revision: Revision) -> tuple[int, int]:
@@ -83,11 +83,17 @@ def _note_cancel(observed: Observed, history: History) -> History:
         return history
     meta = observed.endpoint.metadata
     word = meta.annotations.get(CANCEL_ANNOTATION, "")
+    if pending.cause and word != pending.cause:
+        history = put(history, pending := replace(pending, cause=""))
+    if word and word == pending.cause:
+        # This very word has cancelled it before; it was asked for again since.
+        return history
     if not (word.isascii() and word.isdigit() and pending.generation <= int(word) <= meta.generation):
         return history
     if _asked(observed) != pending.config:
         return history
-    return put(history, pending.ended(Outcome.CANCELED, message=f"cancelled by the annotation {CANCEL_ANNOTATION}"))
+    message = f"cancelled by the annotation {CANCEL_ANNOTATION}"
+    return put(history, pending.ended(Outcome.CANCELED, cause=word, message=message))
 
 
 def _note_retry(observed: Observed, history: History) -> History:
@@ -99,7 +105,7 @@ def _note_retry(observed: Observed, history: History) -> History:
     again = replace(
         ended,
         outcome=Outcome.PENDING,
-        cause="",
+        cause=ended.cause if ended.outcome is Outcome.CANCELED else "",
         message="",
         attempt=word,
         started_at=_stamp(observed),
@@ -172,7 +178,7 @@ def _reshape(observed: Observed, history: History, base: Revision) -> tuple[Hist
         return history, base
     wanted = replace(_fresh(observed, history, base.config, base.config_version), shape=shape)
     if base.outcome is Outcome.PENDING:
-        wanted = replace(wanted, generation=base.generation, attempt=base.attempt)
+        wanted = replace(wanted, generation=base.generation, attempt=base.attempt, cause=base.cause)
     known = next((r for r in history if r.name == wanted.name), None)
     if known is not None and known.outcome in (Outcome.PENDING, Outcome.FAILED):
         wanted = known
@@ -184,9 +190,9 @@ def _reshape(observed: Observed, history: History, base: Revision) -> tuple[Hist
     return history, wanted
 
 
-def _judge(update: Update, rollout: Rollout | None) -> Update:
+def _judge(update: Update, observed: Observed) -> Update:
     """What the running roll-out says of the target: done, failed, or neither."""
-    target, base = update.target, update.serving
+    target, base, rollout = update.target, update.serving, observed.rollout
     if rollout is None or rollout.revision != target.name or not rollout.settled:
         return update
     if target.outcome is not Outcome.SERVED and rollout.complete:
@@ -194,11 +200,17 @@ def _judge(update: Update, rollout: Rollout | None) -> Update:
         return Update(put(update.history, done), done)
     if target.outcome is not Outcome.PENDING or base is None or not rollout.deadline_exceeded:
         return update
-    if lacks_only_secrets(rollout):
+    if lacks_only_secrets(rollout) or _unheard(observed, rollout):
         return update
     cause = main_cause(rollout)
     failed = target.ended(Outcome.FAILED, cause.reason, cause.message)
     return Update(put(update.history, failed), base)
+
+
+def _unheard(observed: Observed, rollout: Rollout) -> bool:
+    """Whether nothing is heard just now of proxies that were last known to lack a Secret: no reason to give them up."""
+    last = (c.reason for c in observed.endpoint.status.conditions if c.type == ConditionType.READY)
+    return not rollout.findings and not rollout.refusal and Reason.SECRET_NOT_FOUND in last
 
 
 def lacks_only_secrets(rollout: Rollout) -> bool:
@@ -219,7 +231,9 @@ def main_cause(rollout: Rollout) -> Finding:
 
 
 def kept(history: History, versions: int = 10) -> History:
-    """The part of the history worth keeping: serving, pending, and the revisions of the newest versions."""
-    newest = sorted({r.config_version for r in history}, reverse=True)[:versions]
+    """The part of the history worth keeping: serving, pending, the newest versions, and the newest revisions."""
+    last_of = {r.config_version: r for r in sorted(history, key=lambda r: r.number)}
+    worth = [last_of[version] for version in sorted(last_of, reverse=True)[:versions]]
+    worth += sorted(history, key=lambda r: r.number)[-versions:]
     base = serving(history)
-    return tuple(r for r in history if r.config_version in newest or r == base or r.outcome is Outcome.PENDING)
+    return tuple(r for r in history if r in worth or r == base or r.outcome is Outcome.PENDING)

@@ -128,7 +128,8 @@ def _cause(s: Situation) -> str:
 def _first_version_starting(s: Situation) -> Verdict | None:
     if s.serving is not None or s.open is None:
         return None
-    if s.rollout is not None and s.rollout.deadline_exceeded:
+    own = s.rollout is not None and s.rollout.settled and s.target is not None and s.rollout.revision == s.target.name
+    if own and s.rollout is not None and s.rollout.deadline_exceeded:
         return Verdict(
             Reason.PROGRESS_DEADLINE_EXCEEDED,
             f"config version {s.open.config_version} did not become ready in time and is kept trying: "

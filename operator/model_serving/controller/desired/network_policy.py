@@ -75,7 +75,8 @@ def _watchers(operator_namespace: str) -> dict[str, Any]:
 
 def _names() -> dict[str, Any]:
     # To anywhere: the resolver may be a pod, a node's cache on a link-local address, or a host.
-    return {"ports": [{"port": 53, "protocol": "UDP"}, _tcp(53)]}
+    # 5353: where a resolver's pod listens on some platforms; a policy sees the port behind the Service.
+    return {"ports": [entry for port in (53, 5353) for entry in ({"port": port, "protocol": "UDP"}, _tcp(port))]}
 
 
 def _providers(ports: list[int], *, private: bool) -> dict[str, Any]:
