@@ -142,10 +142,12 @@ class Pool:
         allowed = [address for address in addresses if not refusals[address]]
         if not allowed:
             raise ForbiddenAddressError(f"{origin.host}: {next(iter(refusals.values()), 'it has no address')}")
+        share = CONNECT_SECONDS / len(allowed)  # an address that is silent must leave time for the others
         for address in allowed[:-1]:
             try:
-                return await self._open(origin, address)
-            except OSError:
+                async with asyncio.timeout(share):
+                    return await self._open(origin, address)
+            except OSError:  # TimeoutError is one
                 continue  # the name has another address
         return await self._open(origin, allowed[-1])
 
