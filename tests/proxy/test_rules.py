@@ -44,6 +44,7 @@ PUBLIC, PRIVATE, LOOPBACK, NEVER = HostClass.PUBLIC, HostClass.PRIVATE, HostClas
         ("2002:a9fe:a9fe::", NEVER), ("fe80::1", NEVER), ("fe80::1%eth0", NEVER), ("fd00:ec2::254", NEVER),
         ("100.100.100.200", NEVER), ("168.63.129.16", NEVER), ("0.0.0.0", NEVER), ("::", NEVER),
         ("224.0.0.1", NEVER), ("ff02::1", NEVER), ("255.255.255.255", NEVER), ("240.0.0.1", NEVER),
+        ("64:ff9b:1::a00:1", NEVER), ("fec0::1", NEVER), ("::ffff:0:a00:1", NEVER), ("::a00:1", NEVER), ("::2", NEVER),
         ("192.0.2.1", NEVER), ("2001:db8::1", NEVER), ("172.32.0.1", PUBLIC), ("100.128.0.1", PUBLIC),
     ],
 )  # fmt: skip
@@ -66,7 +67,9 @@ def test_a_leave_opens_its_classes_and_no_other(leave: Leave, allowed: set[str])
 
 
 def test_denied_addresses_and_plain_http() -> None:
-    assert refusal("10.96.0.1", Leave.PRIVATE, frozenset({"10.96.0.1"}))
+    for form in ("10.96.0.1", "::ffff:10.96.0.1", "64:ff9b::a60:1", "2002:a60:1::"):
+        assert not refusal(form, Leave.PRIVATE)
+        assert refusal(form, Leave.PRIVATE, frozenset({"10.96.0.1"}))
     assert scheme_refusal(False, Leave.PUBLIC)
     assert not scheme_refusal(True, Leave.PUBLIC)
     assert not scheme_refusal(False, Leave.PRIVATE)

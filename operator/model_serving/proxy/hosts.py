@@ -42,6 +42,8 @@ _PRIVATE = tuple(
     ipaddress.ip_network(text)
     for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
 )
+# Deprecated or local forms that hold an IPv4 address which cannot be told, and site-local addresses (RFC 3879).
+_NEVER = tuple(ipaddress.ip_network(text) for text in ("64:ff9b:1::/48", "fec0::/10", "::ffff:0:0:0/96", "::/96"))
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 _ALLOWED = {
@@ -54,11 +56,13 @@ _ALLOWED = {
 
 def host_class(text: str) -> HostClass:
     """The class of an IP address. ValueError when the text is none."""
-    address = _unwrapped(ipaddress.ip_address(text.partition("%")[0]))
+    address = _address(text)
     if address in _METADATA or address.is_link_local or address.is_unspecified or address.is_multicast:
         return HostClass.NEVER
     if address.is_loopback:
         return HostClass.LOOPBACK
+    if any(address in network for network in _NEVER if network.version == address.version):  # ::/96 holds ::1
+        return HostClass.NEVER
     if any(address in network for network in _PRIVATE if network.version == address.version):
         return HostClass.PRIVATE
     return HostClass.PUBLIC if address.is_global else HostClass.NEVER
@@ -69,7 +73,7 @@ def refusal(text: str, leave: Leave, denied: frozenset[str] = frozenset()) -> st
     if leave is Leave.TRUSTED:
         return ""
     kind = host_class(text)
-    if kind is HostClass.NEVER or text in denied:
+    if kind is HostClass.NEVER or text in denied or str(_address(text)) in denied:
         return "this address is never called from here"
     if kind in _ALLOWED[leave]:
         return ""
@@ -83,6 +87,10 @@ def scheme_refusal(https: bool, leave: Leave) -> str:
     if https or leave is not Leave.PUBLIC:
         return ""
     return "http:// needs the admin's leave (namespace label model-serving.dev/private-upstreams): use https://"
+
+
+def _address(text: str) -> Address:
+    return _unwrapped(ipaddress.ip_address(text.partition("%")[0]))
 
 
 def _unwrapped(address: Address) -> Address:
