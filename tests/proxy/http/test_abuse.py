@@ -137,11 +137,24 @@ async def test_http_1_0_gets_an_answer_that_ends_with_the_connection(running: Ru
     assert b"The model is serving." in answer
 
 
-async def test_http_1_0_gets_a_stream_without_chunks(running: Running) -> None:
+@pytest.mark.parametrize(
+    ("more", "behind"),
+    [
+        pytest.param(b"", b"", id="alone"),
+        pytest.param(b"", b"\0", id="garbage behind it"),
+        pytest.param(b"Connection: keep-alive\r\n", b"", id="asking to keep the connection"),
+        pytest.param(b"Connection: keep-alive\r\n", b"GET / HTTP/1.0\r\n\r\n", id="another request behind it"),
+    ],
+)
+async def test_http_1_0_gets_a_stream_without_chunks_that_ends_with_the_connection(
+    running: Running, more: bytes, behind: bytes
+) -> None:
     body = json.dumps({"messages": MESSAGES, "stream": True}).encode()
-    answer = await talk(running.port, HEAD.replace(b"HTTP/1.1", b"HTTP/1.0") + length(body) + b"\r\n" + body)
+    head = HEAD.replace(b"HTTP/1.1", b"HTTP/1.0") + more
+    answer = await talk(running.port, head + length(body) + b"\r\n" + body + behind)
     head, _, events = answer.partition(b"\r\n\r\n")
     assert b"transfer-encoding" not in head
+    assert b"connection: close" in head
     assert events.startswith(b"data: {")
     assert events.endswith(b"data: [DONE]\n\n")
 

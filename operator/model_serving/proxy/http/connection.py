@@ -270,6 +270,8 @@ class Connection(asyncio.Protocol):
 
     def _must_close(self) -> bool:
         """Whether the answer that is being written is the connection's last."""
+        if self._exchange is not None and self._exchange.request.version == "1.0":
+            return True  # it knows the end of a stream by the end of the connection alone, whatever it asks for
         if self._waiting or self._refusal is not None:
             return False
         aged = self._server.now - self._born > self._server.limits.connection_age_seconds
