@@ -282,6 +282,26 @@ async def test_no_more_calls_than_the_limit_are_admitted(
     assert len(upstream.requests) == served
 
 
+async def test_calls_that_are_refused_before_anything_is_sent_do_not_count(
+    files: Files, upstream: FakeUpstream
+) -> None:
+    files.usual(upstream.base, limits=[Limit("user", 1)])
+    (files.root / "secrets/vendor/token").unlink()
+    async with proxy(files) as running:
+        for _ in range(3):
+            assert (await chat(running.port)).status == 503
+            assert (await chat(running.port, stream=True, stream_options=1)).status == 400
+        assert upstream.requests == []
+        files.secret(SECRET)
+        deadline = asyncio.get_running_loop().time() + 20
+        while (answer := await chat(running.port)).status == 503:
+            assert asyncio.get_running_loop().time() < deadline
+            await asyncio.sleep(0.05)
+        assert answer.status == 200
+        assert (await chat(running.port)).status == 429
+    assert len(upstream.requests) == 1
+
+
 async def test_users_do_not_use_up_each_others_limit(files: Files, upstream: FakeUpstream) -> None:
     files.usual(upstream.base, limits=[Limit("user", 1)])
     files.key("key-of-bob", "bob")

@@ -95,10 +95,10 @@ class Pipeline:
         runtime.access.require_query(principal, runtime.endpoint)
         call = parse_call(route, fields, runtime.task, runtime.endpoint)
         target = course.target = choose(runtime.targets, call.entity, self._lot())
-        self._reserve(runtime, principal)
         envelope = Envelope(course.envelope.began, course.envelope.id_head, route.openai)
         delivery = TargetCall(self._services, target, call, envelope)
         send = delivery.first()
+        self._reserve(runtime, principal)  # last: what is refused before anything is sent does not count
         timeouts = Timeouts(runtime.config.request_timeout_seconds, self._bounds.stream_idle_seconds)
         Relay(exchange, delivery, self.in_flight, timeouts).start(send)
 
