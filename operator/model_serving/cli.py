@@ -19,6 +19,7 @@ from model_serving import __version__
 
 T = TypeVar("T")
 
+PORT = click.IntRange(0, 65535)
 FILE = click.Path(exists=True, path_type=Path)
 OUTPUT = click.option(
     "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="json is for programs."
@@ -62,10 +63,10 @@ def router() -> None:
 @click.option("-f", "--file", "files", type=FILE, multiple=True, help="YAML of endpoints and Secrets; a folder works.")
 @click.option("--state", type=click.Path(path_type=Path), default=".model-serving", show_default=True)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8080, show_default=True, help="Port to listen on.")
+@click.option("--port", type=PORT, default=8080, show_default=True, help="Port to listen on.")
 @click.option("--users", type=FILE, help="YAML or JSON: the SHA-256 of each token, and whose it is.")
 @click.option("--demo", is_flag=True, help="Start the demo provider too; it is started anyway without --file.")
-@click.option("--demo-port", type=int, help="Port of the demo provider.")
+@click.option("--demo-port", type=PORT, help="Port of the demo provider.")
 @OUTPUT
 def run(**options: Any) -> None:
     """Serve endpoints on this machine, without a cluster."""
@@ -98,7 +99,7 @@ def status(state: Path, output: str) -> None:
 
 @main.command("demo-provider")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8090, show_default=True, help="Port to listen on.")
+@click.option("--port", type=PORT, default=8090, show_default=True, help="Port to listen on.")
 @click.option("--key", "keys", multiple=True, help="Accept only this API key; may be given several times.")
 @click.option("--keys-file", type=click.Path(path_type=Path), help="Accept only the keys of this file, one per line.")
 @click.option("--pace", default=0.02, show_default=True, help="Seconds between two events of a stream.")

@@ -1,12 +1,14 @@
-"""What is printed is what users and providers wrote, whatever it looks like."""
+"""What people are told: names as users and providers wrote them, and which option cannot be."""
 
 from __future__ import annotations
 
 import io
 
 import pytest
+from click.testing import CliRunner
 from rich.console import Console
 
+from model_serving.cli import main
 from model_serving.local.listing import Row
 from model_serving.local.report import TextReport
 
@@ -28,3 +30,13 @@ def test_names_are_printed_as_they_are(name: str) -> None:
     text = out.getvalue()
     assert all(words in text for words in (f"serves {name}", f"fault of {name}", f"no {name}"))
     assert f"no {name}  {name}  http://h/" in text
+
+
+@pytest.mark.parametrize("port", ["70000", "-1", "http"])
+@pytest.mark.parametrize("option", [("run", "--port"), ("run", "--demo-port"), ("demo-provider", "--port")])
+def test_a_port_that_cannot_be_is_named_before_anything_starts(option: tuple[str, str], port: str) -> None:
+    command, name = option
+    result = CliRunner().invoke(main, [command, f"{name}={port}"])
+    assert result.exit_code == 2
+    assert name in result.output
+    assert "Traceback" not in result.output
