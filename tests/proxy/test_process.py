@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.upstream import FakeUpstream, events_of, stream
-from tests.proxy.harness import Files, call, chat, read_answer, request_bytes
+from tests.fakes.upstream import FakeUpstream, events_of, silence, stream
+from tests.proxy.harness import Files, call, chat, read_answer, request_bytes, until
 from tests.proxy.processes import PROXY, Child, start
 
 PATH = "/serving-endpoints/ep/invocations"
@@ -95,6 +95,22 @@ async def test_a_stream_that_outlives_the_longest_request_ends_in_an_error(
         data = await asyncio.wait_for(streaming, 20)
         assert b'"error"' in data
         assert b"[DONE]" not in data
+        assert await _in_thread(child.wait) == 0
+
+
+async def test_a_call_that_outlives_the_longest_request_is_503(
+    files: Files, upstream: FakeUpstream, tmp_path: Path
+) -> None:
+    files.usual(upstream.base)
+    upstream.scripts.append(silence())
+    with start(PROXY, tmp_path / "log", ROOT=str(files.root), MAX_REQUEST_SECONDS="0.5") as child:
+        await _in_thread(child.wait_ready)
+        calling = asyncio.create_task(chat(child.port))
+        await until(lambda: upstream.requests)
+        child.terminate()
+        answer = await asyncio.wait_for(calling, 20)
+        assert (answer.status, answer.json["error_code"]) == (503, "TEMPORARILY_UNAVAILABLE")
+        assert int(answer.headers["retry-after"]) >= 1
         assert await _in_thread(child.wait) == 0
 
 

@@ -136,10 +136,7 @@ class Relay:
     def cut(self) -> None:
         """Ends the call at once."""
         self._abort_fetch()
-        if self._streaming:
-            self._exchange.write(Unavailable("this server is shutting down").event())
-            self._exchange.end()
-        self._settle(503)
+        self._fail(Unavailable("this server is shutting down"))
 
     def expired(self, now: float) -> None:
         """The deadline has passed: the end, or only the longest pause between two pieces."""
