@@ -279,6 +279,15 @@ def test_of_two_operators_one_works_and_the_other_takes_over(
         assert_clean(second.text())
 
 
+def test_no_log_level_shows_what_stands_in_a_secret(rules: Cluster, namespace: str, control_plane: Cluster) -> None:
+    canary = "sk-canary-0d61"
+    with run_one(rules, "talkative", LOG_LEVEL="DEBUG") as talkative:
+        apply(rules, samples.secret(namespace, {samples.SECRET_KEY: canary}), chat("one", namespace))
+        ready(rules, "one", namespace)
+        text = talkative.text() + talkative.ask("/metrics")[1]
+    assert "DEBUG" in text and canary not in text
+
+
 def test_an_install_for_one_namespace_needs_no_cluster_role(rules: Cluster, control_plane: Cluster) -> None:
     folder = ROOT / "manifests" / "operator-namespaced"
     rendered = control_plane.kubectl("kustomize", folder).stdout
