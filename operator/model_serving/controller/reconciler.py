@@ -45,6 +45,8 @@ STATUS_MANAGER = f"{OPERATOR}-status"
 
 _AWAITED_SECONDS = 1.0
 _CONFLICT_SECONDS = 10.0
+_HELD_SECONDS = 10.0
+"""How often an endpoint that waits for its turn to follow the operator's settings asks again."""
 _LEAVE_SECONDS = 15.0
 _OURS = frozenset(str(kind) for kind in ConditionType)
 
@@ -106,7 +108,8 @@ class Reconciler:
         self._gate.note(key, observed, decision)
         await self._report(endpoint, decision.status)
         await self._nudge(owner, observed, decision, pulse)
-        return self._next_look(key, decision, pulse)
+        again = self._next_look(key, decision, pulse)
+        return again if observed.may_reshape else min(again, _HELD_SECONDS)
 
     # Observe
 
