@@ -123,6 +123,9 @@ def test_too_little_memory_is_a_failed_rollout_and_correcting_it_recovers(instal
 
 def test_a_bad_operator_image_stops_after_a_few_and_correcting_it_recovers(installed: Installed, space: str) -> None:
     cluster = installed.cluster
+    for name in ("one-more", "another-one"):
+        installed.create(samples.endpoint(name, space, chat()))
+        installed.ready(space, name)
     settled = {(e["metadata"]["namespace"], e["metadata"]["name"]) for e in cluster.list("sep") if reason(e) == "Ready"}
     assert len(settled) > 3, "there are more endpoints than are rolled at a time"
     setting = ("set", "env", f"deployment/{ACCOUNT}", "-n", SYSTEM)
