@@ -12,7 +12,7 @@ from openai import OpenAI
 
 from tests.cluster import samples
 from tests.cluster.harness import Cluster
-from tests.cluster.operator_process import ACCOUNT, SYSTEM, assert_clean
+from tests.cluster.operator_process import ACCOUNT, SYSTEM, assert_clean, install_crd
 
 ROOT = Path(__file__).parents[2]
 PROVIDER_NAMESPACE = "demo"
@@ -128,8 +128,7 @@ def apply_folder(cluster: Cluster, folder: Path, image: str, settings: dict[str,
 def install(cluster: Cluster, image: str, settings: dict[str, str] | None = None) -> Installed:
     """What the README tells a cluster admin to do, with short deadlines."""
     settings = SETTINGS if settings is None else settings
-    cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", ROOT / "crds")
-    cluster.kubectl("wait", "--for=condition=Established", "crd/servingendpoints.model-serving.dev", "--timeout=30s")
+    install_crd(cluster)
     cluster.apply(ROOT / "manifests" / "policies")
     apply_folder(cluster, ROOT / "manifests" / "operator", image, settings)
     if cluster.get("namespace", PROVIDER_NAMESPACE) is None:

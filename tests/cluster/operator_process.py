@@ -21,10 +21,21 @@ SYSTEM = "model-serving-system"
 ACCOUNT = "model-serving-operator"
 
 
+def install_crd(cluster: Cluster) -> None:
+    """The CRD, until the API server serves it."""
+    cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", ROOT / "crds")
+
+    def served() -> bool:
+        # Without any condition yet, `kubectl wait` gives up at once.
+        cluster.kubectl("wait", "--for=condition=Established", "crd/servingendpoints.model-serving.dev")
+        return cluster.kubectl("get", "sep", "-A", check=False).returncode == 0
+
+    cluster.wait_for(served, 60, "the CRD to be served")
+
+
 def install_rules(cluster: Cluster) -> None:
     """CRD, admission policies and the operator's rights, without the operator."""
-    cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", ROOT / "crds")
-    cluster.kubectl("wait", "--for=condition=Established", "crd/servingendpoints.model-serving.dev", "--timeout=30s")
+    install_crd(cluster)
     cluster.apply(ROOT / "manifests" / "operator")
     cluster.kubectl("scale", "deployment", ACCOUNT, "-n", SYSTEM, "--replicas=0")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,10 +25,10 @@ from model_serving.kube.resources import CONFIG_MAPS, DEPLOYMENTS, ENDPOINTS, PO
 from model_serving.kube.watch import Watch
 from tests.cluster import samples
 from tests.cluster.harness import Cluster
+from tests.cluster.operator_process import install_crd
 from tests.controller.factory import SETTINGS, revision
 
 SECONDS = 60
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -163,8 +162,7 @@ async def test_children_are_accepted_as_they_are_built_and_drift_is_repaired(
     control_plane: Cluster, client: Client, namespace: str
 ) -> None:
     # A real endpoint: children of an owner that does not exist are collected, sooner or later.
-    control_plane.kubectl("apply", "--server-side", "--force-conflicts", "-f", ROOT / "crds")
-    control_plane.kubectl("wait", "--for=condition=Established", "crd/servingendpoints.model-serving.dev")
+    install_crd(control_plane)
     spec = samples.config(samples.model("m", "chat", "https://llm.example.com/v1"))
     control_plane.apply(json.dumps(samples.endpoint("chat", namespace, spec)))
     parent = await client.get(ENDPOINTS, namespace, "chat")

@@ -39,7 +39,12 @@ def ready(cluster: Cluster, name: str, namespace: str, seconds: float = 60) -> d
         current = found and condition.get("observedGeneration") == found["metadata"]["generation"]
         return found if current and condition.get("status") == "True" else None
 
-    return cluster.wait_for(look, seconds, f"{namespace}/{name} ready")
+    try:
+        return cluster.wait_for(look, seconds, f"{namespace}/{name} ready")
+    except TimeoutError:
+        print(json.dumps(cluster.get("sep", name, namespace), indent=1))
+        print(cluster.kubectl("get", "deployments,rs,pods,events", "-n", namespace).stdout)
+        raise
 
 
 def writes(cluster: Cluster, position: int, user: str = ME) -> Counter[str]:

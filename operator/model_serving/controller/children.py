@@ -124,9 +124,12 @@ class Children:
             # The garbage collector would do the same, sooner or later: while it does not know the resource yet, that
             # is, for half a minute after the CRD was installed, much later.
             await self._client.delete(known.resource, known.namespace, known.name, uid=known.uid)
+            # Our last write to it may have been answered after its end was told: next time, look at the object itself.
+            self._cache.drop_child(known.resource, known.namespace, known.name, known.uid)
             raise Awaited(f"{what} of a deleted endpoint of the same name is being removed")
         if known.owner_uid == wanted["metadata"]["ownerReferences"][0]["uid"]:
             if known.deleting:
+                self._cache.drop_child(known.resource, known.namespace, known.name, known.uid)
                 raise Awaited(f"{what} is being deleted")
             return
         if not known.owner_uid and known.labels.get(MANAGED_BY_LABEL) == OPERATOR:

@@ -81,8 +81,9 @@ class Reconciler:
         except Awaited as error:
             log.debug("%s/%s: %s", *key, error)
             return _AWAITED_SECONDS
-        except NotFound:
-            # It went while we were at it; the watch will say so.
+        except (Conflict, NotFound) as error:
+            # It went or changed while we were at it, and the watch will say so: that is nobody's failure.
+            log.debug("%s/%s: %s", *key, error)
             return _AWAITED_SECONDS
 
     async def _work(self, key: Key, manifest: Manifest) -> float:
