@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from model_serving.api.base import Model, Transition, camel, value_rule
-from model_serving.api.config import EndpointConfig, ServedEntity
+from model_serving.api.config import EndpointConfig
 from model_serving.api.policy import Access, AiGateway, Description, EmailNotifications, RateLimits, Tags
 from model_serving.api.proxy import ProxySettings
 from model_serving.api.status import EndpointStatus
@@ -121,8 +121,3 @@ def secret_refs(value: Any, path: str = "") -> list[tuple[str, SecretRef]]:
         for name in type(value).model_fields
         for found in secret_refs(getattr(value, name), f"{path}.{camel(name)}".lstrip("."))
     ]
-
-
-def entity_secret_refs(entity: ServedEntity) -> list[tuple[str, SecretRef]]:
-    """The Secret references of one served entity."""
-    return secret_refs(entity)
