@@ -12,6 +12,7 @@ from model_serving.proxy.control import Message
 from model_serving.proxy.hosts import Leave, refusal
 from model_serving.proxy.http.pool import Origin, Pool
 from model_serving.proxy.http.server import Server, ServerLimits
+from model_serving.proxy.journal import Journal
 from model_serving.proxy.metrics import Metrics
 from model_serving.proxy.pipeline import Bounds, Pipeline, RequestIds
 from model_serving.proxy.process import Process, run_process
@@ -48,7 +49,7 @@ class ProxyService:
             return refusal(address, Leave(origin.realm), denied)
 
         self._pool = Pool(loop, rule)
-        services = Services(self._pool, self.state.credentials, metrics, loop.time, time.time)
+        services = Services(self._pool, self.state.credentials, metrics, Journal(metrics), loop.time, time.time)
         self.pipeline = Pipeline(
             self.state,
             services,
@@ -82,7 +83,7 @@ class ProxyService:
         """Deadlines, and once a second the files."""
         self.data.sweep(now, wall)
         self.admin.sweep(now, wall)
-        self.pipeline.in_flight.sweep(now)
+        self.pipeline.sweep(now)
         if now < self._next_look:
             return
         self._next_look = now + LOOK_SECONDS

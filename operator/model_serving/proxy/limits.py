@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import msgspec
+
+from model_serving.proxy.auth import Principal
+from model_serving.proxy.call import Fields
 from model_serving.proxy.errors import LimitExceeded
 from model_serving.proxy_config import Limit
 
@@ -54,14 +58,41 @@ class Window:
         return 0.0
 
 
+class Asking(msgspec.Struct, frozen=True, gc=False):
+    """A call that asks to be admitted."""
+
+    principal: Principal
+    body: bytes
+    fields: Fields
+
+
+class Reservation:
+    """What a call has been admitted for; settled exactly once, when the call has ended."""
+
+    __slots__ = ("head",)
+
+    def __init__(self) -> None:
+        self.head = b""
+        """Header lines for the answer."""
+
+    def settle(self, tokens: int | None, now: float) -> None:
+        """The call has ended and used `tokens`; None when the provider did not say."""
+
+
 class Limiter:
     """The windows of one endpoint. They outlive policies: a changed n applies to what was already admitted."""
 
     def __init__(self) -> None:
         self._windows: dict[tuple[str, str], Window] = {}
 
-    def reserve(self, limits: Sequence[Limit], user: str, now: float) -> None:
-        """Admits a call under all limits, or under none: LimitExceeded names the limit and when to come back."""
+    def reserve(
+        self, limits: Sequence[Limit], asking: Asking, now: float, again: Callable[[], None]
+    ) -> Reservation | None:
+        """Admits a call under all limits, or under none: LimitExceeded names the limit and when to come back.
+
+        None: nothing is decided yet, `again` is called when it is worth asking once more.
+        """
+        user = asking.principal.name
         second = math.floor(now)
         windows: list[Window] = []
         for limit in limits:
@@ -72,6 +103,7 @@ class Limiter:
                 windows.append(window)
         for window in windows:
             window.add(second)
+        return Reservation()
 
     def sweep(self, now: float) -> None:
         """Forgets the windows that are empty; called every few seconds."""

@@ -13,18 +13,21 @@ from dataclasses import dataclass
 import msgspec
 
 from model_serving.proxy.auth import Principal, authenticate
-from model_serving.proxy.call import Route, model_of, parse_call, parse_fields, route_of
+from model_serving.proxy.call import model_of, parse_call, parse_fields, route_of
+from model_serving.proxy.course import Course
 from model_serving.proxy.errors import EndpointNotFound, LimitExceeded, Overloaded, ProxyError, Unavailable
 from model_serving.proxy.http.exchange import Exchange, Request
 from model_serving.proxy.http.head import JSON, lines
-from model_serving.proxy.limits import Limiter
-from model_serving.proxy.relay import InFlight, Relay, Timeouts
+from model_serving.proxy.limits import Asking, Limiter
+from model_serving.proxy.relay import InFlight, Relay, Send, Timeouts
 from model_serving.proxy.routing import choose
-from model_serving.proxy.runtime import CompiledTarget, Runtime
+from model_serving.proxy.runtime import Runtime
 from model_serving.proxy.state import State
-from model_serving.proxy.upstream import Envelope, Services, TargetCall
+from model_serving.proxy.upstream import Services, TargetCall
 
 _SANE_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}").fullmatch
+_PATIENCE_SECONDS = 2.0
+"""How long a call waits for the limits' common store before it is refused."""
 
 
 class RequestIds:
@@ -34,12 +37,12 @@ class RequestIds:
         self._prefix = prefix.encode()
         self._numbers = itertools.count(1)
 
-    def head(self, request: Request) -> bytes:
-        """The header line of the answer."""
+    def of(self, request: Request) -> bytes:
+        """The id of the call that a request makes."""
         given = request.headers.get(b"x-request-id")
         if given is not None and _SANE_ID(given):
-            return b"x-request-id: %b\r\n" % given
-        return b"x-request-id: %b-%x\r\n" % (self._prefix, next(self._numbers))
+            return given
+        return b"%b-%x" % (self._prefix, next(self._numbers))
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +51,6 @@ class Bounds:
 
     in_flight: int = 2048
     stream_idle_seconds: float = 120.0
-
-
-@dataclass(slots=True)
-class _Course:
-    """What is known of a call while it passes: errors are answered in the light of it."""
-
-    envelope: Envelope
-    route: Route | None = None
-    runtime: Runtime | None = None
-    target: CompiledTarget | None = None
 
 
 class Pipeline:
@@ -73,68 +66,118 @@ class Pipeline:
         self._ids = ids
         self._bounds = bounds
         self._lot = lot
+        self._parked: set[Parked] = set()
 
     def handle(self, exchange: Exchange) -> None:
         """Serves one request: answers it, now or later."""
-        course = _Course(Envelope(self._services.now(), self._ids.head(exchange.request), False))
+        request = exchange.request
+        course = Course(request, self._services.now(), self._ids.of(request))
         try:
             self._serve(exchange, course)
         except ProxyError as error:
             self._refuse(exchange, course, error)
 
-    def _serve(self, exchange: Exchange, course: _Course) -> None:
-        request = exchange.request
+    def sweep(self, now: float) -> None:
+        """Ends what takes too long; called a few times a second."""
+        self.in_flight.sweep(now)
+        for parked in list(self._parked):
+            if parked.deadline <= now:
+                self._parked.discard(parked)
+                parked.exchange.listener = None
+                late = Unavailable("the limits' common store did not answer in time")
+                self._refuse(parked.exchange, parked.course, late)
+
+    def _serve(self, exchange: Exchange, course: Course) -> None:
+        request = course.request
         route = course.route = route_of(request.method, request.target)
         runtime = course.runtime = self._runtime()
-        principal = authenticate(self._state.authenticators, request.headers)
+        principal = course.principal = authenticate(self._state.authenticators, request.headers)
         if route.models:
             self._list_models(exchange, course, principal)
             return
         fields = parse_fields(request.body)
         _require_endpoint(route.endpoint or model_of(fields), runtime)
         runtime.access.require_query(principal, runtime.endpoint)
-        call = parse_call(route, fields, runtime.task, runtime.endpoint)
-        target = course.target = choose(runtime.targets, call.entity, self._lot())
-        envelope = Envelope(course.envelope.began, course.envelope.id_head, route.openai)
-        delivery = TargetCall(self._services, target, call, envelope)
+        call = course.call = parse_call(route, fields, runtime.task, runtime.endpoint)
+        course.target = choose(runtime.targets, call.entity, self._lot())
+        delivery = TargetCall(self._services, course)
         send = delivery.first()
-        self._reserve(runtime, principal)  # last: what is refused before anything is sent does not count
+        if runtime.limits and not self._admitted(exchange, course):  # last: what cannot be sent does not count
+            return
+        self._start(exchange, runtime, delivery, send)
+
+    def _start(self, exchange: Exchange, runtime: Runtime, delivery: TargetCall, send: Send) -> None:
         timeouts = Timeouts(runtime.config.request_timeout_seconds, self._bounds.stream_idle_seconds)
         Relay(exchange, delivery, self.in_flight, timeouts).start(send)
 
     def _runtime(self) -> Runtime:
-        if len(self.in_flight) >= self._bounds.in_flight:
+        if len(self.in_flight) + len(self._parked) >= self._bounds.in_flight:
             raise Overloaded("this proxy serves as many calls as it can: try again in a second", retry_after=1.0)
         if self._state.runtime is None:
             raise Unavailable("this endpoint is starting: its configuration is not loaded yet")
         return self._state.runtime
 
-    def _reserve(self, runtime: Runtime, principal: Principal) -> None:
-        if not runtime.limits:
-            return
+    def _admitted(self, exchange: Exchange, course: Course) -> bool:
+        """Whether the limits let the call pass now; if they cannot tell yet, it is parked."""
+        runtime, principal, call = course.runtime, course.principal, course.call
+        assert runtime is not None and principal is not None and call is not None
+        parked = Parked(exchange, course, course.began + _PATIENCE_SECONDS)
+        asking = Asking(principal, course.request.body, call.fields)
         try:
-            self.limiter.reserve(runtime.limits, principal.name, self._services.now())
+            course.reservation = self.limiter.reserve(
+                runtime.limits, asking, self._services.now(), lambda: self._again(parked)
+            )
         except LimitExceeded as error:
             self._services.metrics.limited(error.key)
             raise
+        if course.reservation is not None:
+            return True
+        exchange.listener = parked
+        self._parked.add(parked)
+        return False
 
-    def _list_models(self, exchange: Exchange, course: _Course, principal: Principal) -> None:
+    def _again(self, parked: Parked) -> None:
+        """The limits can tell more about a parked call, which begins anew: much may have changed meanwhile."""
+        if parked not in self._parked:
+            return
+        self._parked.discard(parked)
+        parked.exchange.listener = None
+        try:
+            self._serve(parked.exchange, parked.course)
+        except ProxyError as error:
+            self._refuse(parked.exchange, parked.course, error)
+
+    def _list_models(self, exchange: Exchange, course: Course, principal: Principal) -> None:
         runtime = course.runtime
         assert runtime is not None
         names = [runtime.endpoint] if runtime.access.allows(principal) else []
-        exchange.respond(200, lines([JSON]) + runtime.config_head + course.envelope.id_head, models_body(names))
+        exchange.respond(200, lines([JSON]) + course.head(), models_body(names))
 
-    def _refuse(self, exchange: Exchange, course: _Course, error: ProxyError) -> None:
-        head = lines([JSON, *error.headers()]) + course.envelope.id_head
-        entity = ""
-        if course.target is not None:
-            head += course.target.answer_head
-            entity = course.target.entity
-        elif course.runtime is not None:
-            head += course.runtime.config_head
-        exchange.respond(error.status, head, error.body(course.route is not None and course.route.openai))
-        task = course.runtime.task if course.runtime is not None else ""
-        self._services.metrics.call(entity, task, error.status, self._services.now() - course.envelope.began)
+    def _refuse(self, exchange: Exchange, course: Course, error: ProxyError) -> None:
+        head = lines([JSON, *error.headers()]) + course.head()
+        exchange.respond(error.status, head, error.body(course.route.openai))
+        course.status, course.error_code = error.status, error.error_code
+        self._services.journal.ended(course, self._services.now())
+
+
+class Parked:
+    """A call that waits for the limits' common store, and the listener to its client meanwhile."""
+
+    __slots__ = ("course", "deadline", "exchange")
+
+    def __init__(self, exchange: Exchange, course: Course, deadline: float) -> None:
+        self.exchange = exchange
+        self.course = course
+        self.deadline = deadline
+
+    def client_gone(self) -> None:
+        self.deadline = 0.0
+
+    def client_slow(self) -> None:
+        """Nothing is sent to it yet."""
+
+    def client_ready(self) -> None:
+        """Nothing is sent to it yet."""
 
 
 def _require_endpoint(name: str, runtime: Runtime) -> None:

@@ -15,7 +15,7 @@ from model_serving.proxy.metrics import Metrics
 from model_serving.proxy.relay import Answer, Send
 from model_serving.proxy.router import Balancer, Entry, split_address
 from model_serving.proxy.sse import EventSplitter
-from model_serving.proxy.upstream import EVENT_STREAM, Envelope
+from model_serving.proxy.upstream import EVENT_STREAM
 
 FORWARDED = (b"content-type", b"accept", b"user-agent")
 """The client's headers that a proxy may see."""
@@ -33,6 +33,14 @@ class RouterServices:
     pool: Pool
     balancer: Balancer
     metrics: Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """Where a call comes from: its id as a header line, whether its client speaks OpenAI's format."""
+
+    id_head: bytes
+    openai: bool
 
 
 class RoutedCall:

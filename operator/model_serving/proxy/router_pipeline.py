@@ -17,8 +17,7 @@ from model_serving.proxy.http.head import JSON, lines
 from model_serving.proxy.pipeline import RequestIds, models_body
 from model_serving.proxy.relay import InFlight, Relay, Timeouts
 from model_serving.proxy.router import Entry, EntryState
-from model_serving.proxy.router_call import RoutedCall, RouterServices, forwarded
-from model_serving.proxy.upstream import Envelope
+from model_serving.proxy.router_call import Envelope, RoutedCall, RouterServices, forwarded
 
 _SANE_HOST = re.compile(rb"[A-Za-z0-9.:\[\]_-]{1,255}").fullmatch
 MAX_HELD = 512
@@ -78,7 +77,7 @@ class RouterPipeline:
 
     def handle(self, exchange: Exchange) -> None:
         """Serves one request: answers it, now or later."""
-        passing = _Passing(exchange, Envelope(self._now, self._ids.head(exchange.request), False))
+        passing = _Passing(exchange, Envelope(b"x-request-id: %b\r\n" % self._ids.of(exchange.request), False))
         if self._answer_openly(exchange):
             return
         try:
@@ -111,7 +110,7 @@ class RouterPipeline:
     def _receive(self, passing: _Passing) -> None:
         request = passing.exchange.request
         route = route_of(request.method, request.target)
-        passing.envelope = Envelope(self._now, passing.envelope.id_head, route.openai)
+        passing.envelope = Envelope(passing.envelope.id_head, route.openai)
         if len(self.in_flight) >= self._bounds.in_flight:
             raise Overloaded("this server serves as many calls as it can: try again in a second", retry_after=1.0)
         passing.principal = authenticate(self.authenticators, request.headers)

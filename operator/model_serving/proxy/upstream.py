@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from model_serving.proxy.call import Call
+from model_serving.proxy.course import Course
 from model_serving.proxy.credentials.store import CredentialStore
 from model_serving.proxy.errors import ProxyError, Unavailable
 from model_serving.proxy.http.head import JSON, lines
 from model_serving.proxy.http.pool import Pool
 from model_serving.proxy.http.response import Cause, Failure
+from model_serving.proxy.journal import Journal
 from model_serving.proxy.metrics import Metrics
 from model_serving.proxy.relay import Answer, Send
-from model_serving.proxy.runtime import CompiledTarget
 from model_serving.proxy.sse import StreamTranslator
 from model_serving.proxy.usage import is_json, read_usage
 
@@ -34,33 +34,27 @@ class Services:
     pool: Pool
     credentials: CredentialStore
     metrics: Metrics
+    journal: Journal
     now: Callable[[], float]
     """The loop's clock."""
     wall: Callable[[], float]
     """Seconds since the epoch."""
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
-    """Where a call comes from: when it began, its id as a header line, whether its client speaks OpenAI's format."""
-
-    began: float
-    id_head: bytes
-    openai: bool
-
-
 class TargetCall:
-    """The delivery of one call to `target`."""
+    """The delivery of one call to its target."""
 
-    __slots__ = ("_body", "_call", "_envelope", "_retried", "_secret", "_services", "_stream", "_target")
+    __slots__ = ("_body", "_call", "_course", "_retried", "_secret", "_services", "_stream", "_target")
 
-    def __init__(self, services: Services, target: CompiledTarget, call: Call, envelope: Envelope) -> None:
+    def __init__(self, services: Services, course: Course) -> None:
+        call, target = course.call, course.target
+        assert call is not None and target is not None
         if target.refusal:
             raise Unavailable(f"served entity {target.entity} may not be called: {target.refusal}")
         self._services = services
         self._target = target
         self._call = call
-        self._envelope = envelope
+        self._course = course
         self._body = target.provider.request(call, target.target)
         self._stream: StreamTranslator | None = None
         self._secret = ""
@@ -102,11 +96,14 @@ class TargetCall:
         if status != 200 or not headers.get(b"content-type", b"").lower().startswith(EVENT_STREAM):
             return None
         self._stream = self._target.provider.stream(self._call)
-        return STREAM_HEAD + self._target.answer_head + self._envelope.id_head
+        return STREAM_HEAD + self._course.head()
 
     def feed(self, data: bytes) -> bytes:
         assert self._stream is not None
-        return self._stream.feed(data)
+        self._course.pieces += 1
+        piece = self._stream.feed(data)
+        self._course.bytes_out += len(piece)
+        return piece
 
     def close(self, framed: bool) -> bytes:
         assert self._stream is not None
@@ -119,13 +116,14 @@ class TargetCall:
         if not 200 <= status < 300:
             retry_after = _seconds(headers.get(b"retry-after", b""))
             raise self._target.provider.error(status, self._services.credentials.scrub(body), retry_after)
-        usage, _ = read_usage(body)
-        if usage is not None:
-            self._services.metrics.usage(self._target.entity, usage)
-        elif not is_json(body):  # a web page behind a wrong URL, nothing at all, or half of it
+        self._course.usage, _ = read_usage(body)
+        if self._course.usage is None and not is_json(
+            body
+        ):  # a web page behind a wrong URL, nothing at all, or half of it
             raise Unavailable("the provider's answer is not JSON" if framed else "the provider's answer broke off")
-        head = lines([JSON]) + self._target.answer_head + self._envelope.id_head
-        return Answer(200, head, self._target.provider.reply(self._call, body))
+        reply = self._target.provider.reply(self._call, body)
+        self._course.bytes_out = len(reply)
+        return Answer(200, lines([JSON]) + self._course.head(), reply)
 
     def broken(self, failure: Failure) -> ProxyError:
         entity = self._target.entity
@@ -136,16 +134,18 @@ class TargetCall:
         return Unavailable(f"the provider of served entity {entity} failed: {failure.detail}")
 
     def refused(self, error: ProxyError) -> Answer:
-        head = lines([JSON, *error.headers()]) + self._target.answer_head + self._envelope.id_head
-        return Answer(error.status, head, error.body(self._envelope.openai))
+        self._course.error_code = error.error_code
+        head = lines([JSON, *error.headers()]) + self._course.head()
+        return Answer(error.status, head, error.body(self._course.route.openai))
 
     def settled(self, status: int, first_byte: float) -> None:
-        metrics, entity, task = self._services.metrics, self._target.entity, self._call.task
-        metrics.call(entity, task, status, self._services.now() - self._envelope.began)
+        course, now = self._course, self._services.now()
+        course.status, course.first_byte = status, first_byte
         if self._stream is not None:
-            metrics.first_byte(entity, task, first_byte - self._envelope.began)
-            if self._stream.usage is not None:
-                metrics.usage(entity, self._stream.usage)
+            course.usage = self._stream.usage
+        if course.reservation is not None:
+            course.reservation.settle(course.usage.total_tokens if course.usage else None, now)
+        self._services.journal.ended(course, now)
 
     def _send_with(self, secret: str) -> Send:
         self._secret = secret

@@ -11,6 +11,11 @@ class Usage(msgspec.Struct, frozen=True):
     prompt_tokens: int = 0
     completion_tokens: int = 0
 
+    @property
+    def total_tokens(self) -> int:
+        """What limits of tokens count."""
+        return self.prompt_tokens + self.completion_tokens
+
 
 class _Usage(msgspec.Struct):
     prompt_tokens: int | None = None
