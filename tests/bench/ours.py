@@ -7,6 +7,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -23,6 +24,17 @@ _COMMAND = "from model_serving.cli import main; main(['{name}'])"
 _ROUTER_KEY = "key-between-router-and-proxy"
 _GRANTS = [Grant("group", "callers", "CAN_QUERY")]
 _NEVER_REACHED = 1_000_000_000
+LIMITS = (Limit("endpoint", _NEVER_REACHED), Limit("user", _NEVER_REACHED))
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What the measured proxy does for each call, beyond what it always does."""
+
+    limits: tuple[Limit, ...] = LIMITS
+
+
+EVERYTHING = Features()
 
 
 @contextlib.contextmanager
@@ -56,7 +68,7 @@ def _start(name: str, folder: Path, core: int, **settings: str) -> Child:
         return start(_COMMAND.format(name=name), folder / f"{name}.log", DRAIN_DELAY_SECONDS="0", **settings)
 
 
-def write_files(root: Path, base: str) -> None:
+def write_files(root: Path, base: str, features: Features = EVERYTHING) -> None:
     """The files of a proxy whose only target is the provider at `base`."""
     layout = Layout(root)
     credential = CredentialFile("vendor", "token")
@@ -68,9 +80,8 @@ def write_files(root: Path, base: str) -> None:
         settings={"openai_api_base": base},
         credentials={"openai_api_key": credential},
     )
-    limits = [Limit("endpoint", _NEVER_REACHED), Limit("user", _NEVER_REACHED)]
     config = ProxyConfig(endpoint=ENDPOINT, config_version=1, revision="bench", targets=[upstream])
-    policy = Policy(version="1", limits=limits, grants=_GRANTS, upstream_leave="local")
+    policy = Policy(version="1", limits=list(features.limits), grants=_GRANTS, upstream_leave="local")
     files = {
         layout.config: msgspec.json.encode(config),
         layout.policy: msgspec.json.encode(policy),
