@@ -120,5 +120,8 @@ class ProxyStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     in_flight: int = 0
 
 
+TLS_CERTIFICATE, TLS_KEY = "tls.crt", "tls.key"
+"""The keys of a `kubernetes.io/tls` Secret."""
+
 CREDENTIAL_MISSING = "missing"
 """`CredentialReport.problem` of a Secret or key that is not there (other texts: unreadable, empty)."""

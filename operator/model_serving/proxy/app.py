@@ -41,7 +41,7 @@ class ProxyService:
     def __init__(self, settings: ProxySettings) -> None:
         loop = asyncio.get_running_loop()
         process = settings.process
-        self.state = State(Layout(settings.root))
+        self.state = State(Layout(settings.root), settings.tls_secret)
         metrics = Metrics()
         denied = settings.denied_addresses
 
@@ -63,6 +63,7 @@ class ProxyService:
             for credential in self.state.credentials.all()
         ]
         self.data = Server(self.pipeline.handle, refusal_body, ServerLimits(connections=process.max_connections))
+        self.data.tls = self.state.tls.context if self.state.tls is not None else None
         self.admin = Server(Admin(self.status, metrics).handle, refusal_body, ServerLimits(connections=256))
         self._next_look = 0.0
 

@@ -54,6 +54,8 @@ class ProxySettings:
     """Addresses that are never called, such as the API server's."""
     stream_idle_seconds: float = 120.0
     """The longest pause between two pieces of a stream."""
+    tls_secret: str = ""
+    """The Secret below `root` whose `tls.crt` and `tls.key` the data port uses; empty: plain HTTP."""
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> ProxySettings:
@@ -67,6 +69,7 @@ class ProxySettings:
             process=ProcessSettings.from_environ(environ),
             denied_addresses=frozenset(part.strip() for part in denied.split(",") if part.strip()),
             stream_idle_seconds=_read(environ, "STREAM_IDLE_SECONDS", _seconds, 120.0),
+            tls_secret=_read(environ, "TLS_SECRET", _secret_name, ""),
         )
 
 
@@ -115,6 +118,12 @@ def _seconds(text: str) -> float:
     if not text.replace(".", "", 1).isdigit():
         raise ValueError("it must be a number of seconds")
     return float(text)
+
+
+def _secret_name(text: str) -> str:
+    if "/" in text or text.startswith("."):
+        raise ValueError("it must be the name of a Secret")
+    return text
 
 
 def _digits(text: str) -> str:

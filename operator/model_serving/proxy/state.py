@@ -14,7 +14,8 @@ from model_serving.proxy.auth import Authenticator, Principal, TokenTable, Trust
 from model_serving.proxy.credentials.store import CredentialStore
 from model_serving.proxy.files import Watched
 from model_serving.proxy.runtime import CompileError, Runtime, compile_runtime
-from model_serving.proxy_config import ApiKey, Layout, Policy, ProxyConfig, ProxyStatus
+from model_serving.proxy.tls import ServerTls
+from model_serving.proxy_config import ApiKey, CredentialReport, Layout, Policy, ProxyConfig, ProxyStatus
 
 T = TypeVar("T", ProxyConfig, Policy)
 
@@ -22,7 +23,9 @@ T = TypeVar("T", ProxyConfig, Policy)
 class State:
     """The current state of one proxy."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, tls_secret: str = "") -> None:
+        self.tls = ServerTls(tls_secret, layout) if tls_secret else None
+        """The certificate of the data port; None for plain HTTP."""
         self.runtime: Runtime | None = None
         self.credentials = CredentialStore(layout)
         self.authenticators: Sequence[Authenticator] = ()
@@ -45,6 +48,8 @@ class State:
         if self._keys_file.changed():
             self._read_keys()
         self.credentials.refresh(now, wall)
+        if self.tls is not None:
+            self.tls.refresh(wall)
 
     def trust_router(self, key: str) -> None:
         """Believes principal headers that come with `key` from now on."""
@@ -54,7 +59,7 @@ class State:
     def problems(self) -> list[str]:
         """Why this proxy is not ready, or what it could not take over."""
         found = list(self._problems.values())
-        for report in (credential.report() for credential in self.credentials.all()):
+        for report in self._reports():
             if report.problem:
                 found.append(f"the key {report.key} of Secret {report.secret} is {report.problem}")
         if self.runtime is not None:
@@ -66,6 +71,8 @@ class State:
         """Whether calls should come here."""
         runtime = self.runtime
         if runtime is None or self.draining or not self.listening:
+            return False
+        if self.tls is not None and not self.tls.loaded:
             return False
         loaded = all(credential.value for credential in self.credentials.all())
         return loaded and not any(target.refusal for target in runtime.targets)
@@ -80,10 +87,14 @@ class State:
             ready=self.ready,
             draining=self.draining,
             policy_version=self.runtime.policy_version if self.runtime else "",
-            credentials=[credential.report() for credential in self.credentials.all()],
+            credentials=self._reports(),
             problems=self.problems(),
             in_flight=in_flight,
         )
+
+    def _reports(self) -> list[CredentialReport]:
+        tls = self.tls.reports() if self.tls is not None else []
+        return [*(credential.report() for credential in self.credentials.all()), *tls]
 
     def _recompile(self) -> None:
         config = self._read("config", self._config_file, ProxyConfig) or self._config

@@ -8,12 +8,20 @@ timer per call.
 from __future__ import annotations
 
 import asyncio
+import socket
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from model_serving.proxy.http.connection import Connection
 from model_serving.proxy.http.exchange import Exchange
 from model_serving.proxy.http.head import http_date
+
+BACKLOG = 4096
+HANDSHAKE_SECONDS = 10.0
+SHUTDOWN_SECONDS = 5.0
+"""How long a client may take to confirm the end of a TLS connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +55,8 @@ class Server:
         self.limits = limits or ServerLimits()
         self.max_body_bytes = 4 * 1024 * 1024
         self.draining = False
+        self.tls: ssl.SSLContext | None = None
+        """Speak TLS; set before `listen`."""
         self.buffered = 0
         """Bytes of bodies that have not arrived completely (kept by the connections)."""
         self.connections: set[Connection] = set()
@@ -85,6 +95,23 @@ class Server:
         return len(self.connections) > self.limits.connections
 
 
-async def listen(server: Server, host: str, port: int) -> asyncio.Server:
-    """Opens a listener for `server`. OSError when the address cannot be bound."""
-    return await asyncio.get_running_loop().create_server(server.connection, host, port, backlog=4096)
+async def listen(server: Server, host: str, port: int, *, shared: bool = False) -> asyncio.Server:
+    """Opens a listener for `server`. OSError when the address cannot be bound.
+
+    `shared`: other processes listen at the same port, and the kernel gives each its part of the connections.
+    """
+    loop = asyncio.get_running_loop()
+    tls = _tls_of(server)
+    return await loop.create_server(server.connection, host, port, backlog=BACKLOG, reuse_port=shared or None, **tls)
+
+
+async def listen_at(server: Server, opened: socket.socket) -> asyncio.Server:
+    """As `listen`, at a socket that somebody else has bound: connections wait in it while nobody accepts them."""
+    loop = asyncio.get_running_loop()
+    return await loop.create_server(server.connection, sock=opened, backlog=BACKLOG, **_tls_of(server))
+
+
+def _tls_of(server: Server) -> dict[str, Any]:
+    if server.tls is None:
+        return {}
+    return {"ssl": server.tls, "ssl_handshake_timeout": HANDSHAKE_SECONDS, "ssl_shutdown_timeout": SHUTDOWN_SECONDS}
