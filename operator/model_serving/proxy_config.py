@@ -66,6 +66,24 @@ class Grant(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     level: str
 
 
+class Issuer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Who signs tokens that callers may show, and how its claims name a caller: as the API server's claim mapping."""
+
+    issuer: str
+    """The `iss` of its tokens."""
+    audiences: list[str]
+    """A token must be meant for one of these."""
+    keys: list[dict[str, str]]
+    """Its public keys, as in a JWKS."""
+    service_accounts: bool = False
+    """The cluster's own: its tokens name ServiceAccounts, whose groups follow from the name. No claim is mapped."""
+    username_claim: str = "sub"
+    username_prefix: str = ""
+    groups_claim: str = ""
+    """Empty: its tokens bring no groups."""
+    groups_prefix: str = ""
+
+
 class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What is neither config nor revision and takes effect live. `version` is a digest of the rest."""
 
@@ -74,6 +92,10 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     grants: list[Grant] = []
     upstream_leave: str = "public"
     """Which hosts may be called: `public` (https only), `private` (the admin's leave), `local` (loopback too)."""
+    issuers: list[Issuer] = []
+    """Whose tokens callers may show."""
+    router: str = ""
+    """The principal whose headers name the caller in its place; empty: nobody's do."""
 
 
 class ApiKey(msgspec.Struct, frozen=True, omit_defaults=True):

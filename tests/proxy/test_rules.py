@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from model_serving.proxy.access import Access
-from model_serving.proxy.auth import (
-    GROUPS,
-    PRINCIPAL,
-    ROUTER_KEY,
-    Principal,
-    TokenTable,
-    TrustedRouter,
-    authenticate,
-    decode_principal,
-    encode_principal,
-)
-from model_serving.proxy.errors import EndpointNotFound, PermissionDenied, Unauthenticated, Unavailable
+from model_serving.proxy.auth import Principal
+from model_serving.proxy.errors import EndpointNotFound, PermissionDenied, Unavailable
 from model_serving.proxy.hosts import HostClass, Leave, host_class, refusal, scheme_refusal
 from model_serving.proxy.http.head import clean_value, status_line
 from model_serving.proxy.router import Balancer, split_address
@@ -75,51 +62,7 @@ def test_denied_addresses_and_plain_http() -> None:
     assert not scheme_refusal(False, Leave.PRIVATE)
 
 
-@given(st.text(min_size=1), st.frozensets(st.text(min_size=1), max_size=4))
-def test_principals_survive_the_way_through_headers(name: str, groups: frozenset[str]) -> None:
-    try:
-        principal = Principal(name, groups)
-        raw = encode_principal(principal)
-    except UnicodeEncodeError:  # a lone surrogate is no text
-        return
-    assert b"," not in raw[0]
-    assert all(0x20 < byte < 0x7F for byte in raw[0] + raw[1])
-    assert decode_principal(*raw) == principal
-
-
 ADA = Principal("ada", frozenset({"team"}))
-TABLE = TokenTable({hashlib.sha256(b"t1").hexdigest(): ADA})
-
-
-def test_the_first_authenticator_that_knows_the_caller_wins() -> None:
-    router = TrustedRouter("k")
-    headers = {PRINCIPAL: b"bob", GROUPS: b"", ROUTER_KEY: b"k", b"authorization": b"Bearer t1"}
-    assert authenticate((router, TABLE), headers).name == "bob"
-    assert authenticate((router, TABLE), headers | {ROUTER_KEY: b"x"}).name == "ada"
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {}, {b"authorization": b"t1"}, {b"authorization": b"Bearer t2"}, {b"authorization": b"Basic t1"},
-        {PRINCIPAL: b"ada"}, {PRINCIPAL: b"ada", ROUTER_KEY: b""}, {PRINCIPAL: b"", ROUTER_KEY: b"k"},
-        {ROUTER_KEY: b"k"},
-    ],
-)  # fmt: skip
-def test_everybody_else_is_unknown(headers: dict[bytes, bytes]) -> None:
-    with pytest.raises(Unauthenticated):
-        authenticate((TrustedRouter("k"), TABLE), headers)
-
-
-def test_an_empty_router_key_trusts_nobody() -> None:
-    assert TrustedRouter("").authenticate({PRINCIPAL: b"ada", ROUTER_KEY: b""}) is None
-
-
-def test_what_the_router_said_is_remembered_within_bounds() -> None:
-    router = TrustedRouter("k")
-    for number in range(10_000):
-        router.authenticate({PRINCIPAL: b"u%d" % number, ROUTER_KEY: b"k"})
-    assert len(router._known) <= 4096
 
 
 @pytest.mark.parametrize(

@@ -1,20 +1,18 @@
-"""Who calls: authenticators over a request's headers, all offline.
+"""Who callers are, and the simple ways to know one: API keys, a router's users, and the word of a trusted router.
 
-A tuple of authenticators is asked in order; the first that knows the caller wins. A further kind of token is a
-further one.
+Signed tokens are in `tokens/`; `identity.py` asks all of them.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
 from typing import Protocol
 from urllib.parse import quote, unquote
 
 import msgspec
-
-from model_serving.proxy.errors import Unauthenticated
 
 PRINCIPAL = b"x-model-serving-principal"
 GROUPS = b"x-model-serving-groups"
@@ -30,58 +28,45 @@ class Principal(msgspec.Struct, frozen=True):
 
 
 Headers = Mapping[bytes, bytes]
+Known = tuple[Principal, float]
+"""A caller, and when that ends to be known: seconds since the epoch."""
 
 
 class Authenticator(Protocol):
-    """One way to know a caller."""
+    """One way to know the owner of a bearer token."""
 
-    def authenticate(self, headers: Headers) -> Principal | None:
-        """The caller; None when this authenticator does not know one."""
-
-
-def authenticate(authenticators: Sequence[Authenticator], headers: Headers) -> Principal:
-    """The caller, by the first authenticator that knows one. Unauthenticated."""
-    for authenticator in authenticators:
-        principal = authenticator.authenticate(headers)
-        if principal is not None:
-            return principal
-    if not headers.get(b"authorization"):
-        raise Unauthenticated("no credentials: send the header Authorization: Bearer TOKEN")
-    raise Unauthenticated("the token is not known here: send a valid one as Authorization: Bearer TOKEN")
+    def authenticate(self, token: bytes, wall: float) -> Known | None:
+        """The owner at `wall`, seconds since the epoch; None when this authenticator does not know one."""
 
 
-def bearer_digest(headers: Headers) -> str:
-    """The hexadecimal SHA-256 of the bearer token; empty when there is none."""
-    scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
-    token = token.strip()
-    if not token or scheme.lower() != b"bearer":
-        return ""
-    return hashlib.sha256(token).hexdigest()
+def bearer_token(authorization: bytes) -> bytes:
+    """The token in the value of an authorization header; empty when there is none."""
+    scheme, _, token = authorization.partition(b" ")
+    return token.strip() if scheme.lower() == b"bearer" else b""
 
 
 class TokenTable:
-    """Knows callers by the digest of their bearer token: API keys, or the users of a router."""
+    """Knows callers by the hexadecimal SHA-256 of their bearer token: API keys, or the users of a router."""
 
     def __init__(self, principals: Mapping[str, Principal]) -> None:
         self._principals = principals
 
-    def authenticate(self, headers: Headers) -> Principal | None:
-        """The owner of the bearer token."""
-        return self._principals.get(bearer_digest(headers))
+    def authenticate(self, token: bytes, wall: float) -> Known | None:
+        """The owner of the token, for as long as this table is in force."""
+        principal = self._principals.get(hashlib.sha256(token).hexdigest())
+        return None if principal is None else (principal, math.inf)
 
 
-class TrustedRouter:
-    """Believes the principal headers of whoever shows the key that router and proxies share."""
+class NamedPrincipals:
+    """The principals that a router names in headers; remembered, because the same ones come again and again."""
 
-    def __init__(self, key: str) -> None:
-        self._key = key.encode()
+    def __init__(self) -> None:
         self._known: dict[tuple[bytes, bytes], Principal] = {}
 
-    def authenticate(self, headers: Headers) -> Principal | None:
-        """The principal that the router names; None when the key is missing or wrong."""
-        shown = headers.get(ROUTER_KEY)
+    def of(self, headers: Headers) -> Principal | None:
+        """Whom the headers name; None when it is nobody."""
         name = headers.get(PRINCIPAL)
-        if not self._key or shown is None or not name or not hmac.compare_digest(shown, self._key):
+        if not name:
             return None
         raw = (name, headers.get(GROUPS, b""))
         principal = self._known.get(raw)
@@ -90,6 +75,21 @@ class TrustedRouter:
                 self._known.clear()
             principal = self._known[raw] = decode_principal(*raw)
         return principal
+
+
+class TrustedRouter:
+    """Believes the principal headers of whoever shows the key that router and proxies of one machine share."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key.encode()
+        self._named = NamedPrincipals()
+
+    def authenticate(self, headers: Headers) -> Principal | None:
+        """The principal that the router names; None when the key is missing or wrong."""
+        shown = headers.get(ROUTER_KEY)
+        if not self._key or shown is None or not hmac.compare_digest(shown, self._key):
+            return None
+        return self._named.of(headers)
 
 
 def encode_principal(principal: Principal) -> tuple[bytes, bytes]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from model_serving.proxy.auth import Principal, authenticate
+from model_serving.proxy.auth import Principal
 from model_serving.proxy.call import model_of, parse_call, parse_fields, route_of
 from model_serving.proxy.course import Course
 from model_serving.proxy.errors import EndpointNotFound, LimitExceeded, Overloaded, ProxyError, Unavailable
@@ -91,7 +91,7 @@ class Pipeline:
         request = course.request
         route = course.route = route_of(request.method, request.target)
         runtime = course.runtime = self._runtime()
-        principal = course.principal = authenticate(self._state.authenticators, request.headers)
+        principal = course.principal = self._state.identity.of(request.headers, self._services.wall())
         if route.models:
             self._list_models(exchange, course, principal)
             return

@@ -70,7 +70,7 @@ class RouterService:
             self._missing.discard("the router key")
         if message.users is not None:
             users = {digest.lower(): user.as_principal() for digest, user in message.users.items()}
-            self.pipeline.authenticators = (TokenTable(users),)
+            self.pipeline.identity.replace((TokenTable(users),))
             self._missing.discard("the users")
         if message.table is not None:
             self.pipeline.set_table(message.table)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import msgspec
 
 from model_serving.proxy.access import Access
-from model_serving.proxy.auth import Authenticator, Principal, authenticate
+from model_serving.proxy.auth import Principal
 from model_serving.proxy.call import Route, decode_object, model_of, route_of
 from model_serving.proxy.errors import EndpointNotFound, Overloaded, ProxyError, Unavailable
 from model_serving.proxy.http.exchange import Exchange
 from model_serving.proxy.http.head import JSON, lines
+from model_serving.proxy.identity import Identity
 from model_serving.proxy.pipeline import RequestIds, models_body
 from model_serving.proxy.relay import InFlight, Relay, Timeouts
 from model_serving.proxy.router import Entry, EntryState
@@ -65,7 +67,7 @@ class RouterPipeline:
     def __init__(self, services: RouterServices, ids: RequestIds, bounds: RouterBounds, workspace_id: str) -> None:
         self.in_flight = InFlight()
         self.router_key = ""
-        self.authenticators: tuple[Authenticator, ...] = ()
+        self.identity = Identity()
         self._services = services
         self._ids = ids
         self._bounds = bounds
@@ -113,7 +115,7 @@ class RouterPipeline:
         passing.envelope = Envelope(passing.envelope.id_head, route.openai)
         if len(self.in_flight) >= self._bounds.in_flight:
             raise Overloaded("this server serves as many calls as it can: try again in a second", retry_after=1.0)
-        passing.principal = authenticate(self.authenticators, request.headers)
+        passing.principal = self.identity.of(request.headers, time.time())
         if route.models:
             self._list_models(passing, passing.principal)
             return

@@ -5,7 +5,6 @@ Re-reads files that changed (`refresh`, called every second). The old state stay
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TypeVar
 
 import msgspec
@@ -13,8 +12,10 @@ import msgspec
 from model_serving.proxy.auth import Authenticator, Principal, TokenTable, TrustedRouter
 from model_serving.proxy.credentials.store import CredentialStore
 from model_serving.proxy.files import Watched
+from model_serving.proxy.identity import Identity
 from model_serving.proxy.runtime import CompileError, Runtime, compile_runtime
 from model_serving.proxy.tls import ServerTls
+from model_serving.proxy.tokens.verifier import TokenVerifier
 from model_serving.proxy_config import ApiKey, CredentialReport, Layout, Policy, ProxyConfig, ProxyStatus
 
 T = TypeVar("T", ProxyConfig, Policy)
@@ -28,7 +29,7 @@ class State:
         """The certificate of the data port; None for plain HTTP."""
         self.runtime: Runtime | None = None
         self.credentials = CredentialStore(layout)
-        self.authenticators: Sequence[Authenticator] = ()
+        self.identity = Identity(router="")
         self.draining = False
         self.listening = False
         self._config_file = Watched(layout.config)
@@ -36,8 +37,8 @@ class State:
         self._keys_file = Watched(layout.api_keys)
         self._config: ProxyConfig | None = None
         self._policy: Policy | None = None
-        self._router: TrustedRouter | None = None
         self._keys = TokenTable({})
+        self._tokens: TokenVerifier | None = None
         self._problems: dict[str, str] = {}
 
     def refresh(self, now: float, wall: float) -> None:
@@ -53,8 +54,7 @@ class State:
 
     def trust_router(self, key: str) -> None:
         """Believes principal headers that come with `key` from now on."""
-        self._router = TrustedRouter(key)
-        self._set_authenticators()
+        self.identity.trust(TrustedRouter(key))
 
     def problems(self) -> list[str]:
         """Why this proxy is not ready, or what it could not take over."""
@@ -107,7 +107,10 @@ class State:
         except CompileError as error:
             self._problems["compile"] = str(error)
             return
-        self._config, self._policy, self.runtime = config, policy, runtime
+        before, self._config, self._policy, self.runtime = self._policy, config, policy, runtime
+        if before is None or (before.issuers, before.router) != (policy.issuers, policy.router):
+            self._tokens = TokenVerifier(policy.issuers) if policy.issuers else None
+            self._set_authenticators()
         self.credentials.track(runtime.credentials)
 
     def _read(self, name: str, file: Watched, kind: type[T]) -> T | None:
@@ -147,4 +150,7 @@ class State:
         self._set_authenticators()
 
     def _set_authenticators(self) -> None:
-        self.authenticators = (self._router, self._keys) if self._router is not None else (self._keys,)
+        authenticators: list[Authenticator] = [self._keys]
+        if self._tokens is not None:
+            authenticators.append(self._tokens)
+        self.identity.replace(authenticators, self._policy.router if self._policy is not None else "")
