@@ -21,7 +21,7 @@ from model_serving.api.external_model import BLOCKS, ExternalModel, OpenaiApiTyp
 from model_serving.api.hosts import LEAVE_LABEL
 from model_serving.api.not_supported import not_supported
 from model_serving.api.policy import AiGateway, LimitKey, RateLimit
-from model_serving.api.proxy import Autoscaling, ProxySettings, TlsSecret
+from model_serving.api.proxy import Autoscaling, ProxySettings
 
 Json = dict[str, Any]
 Row = tuple[str, ...]
@@ -268,7 +268,7 @@ def unsupported_fields() -> list[tuple[str, str]]:
 def _everything() -> Iterator[EndpointSpec]:
     """Specs that together ask for everything that the resource can say. Not validated, so that they stay short."""
     limits = [RateLimit.model_construct(tokens=1), *(RateLimit(calls=1, key=key, principal="p") for key in _PRINCIPALS)]
-    proxy = ProxySettings.model_construct(autoscaling=Autoscaling(max_replicas=2), tls=TlsSecret.model_construct())
+    proxy = ProxySettings.model_construct(autoscaling=Autoscaling(max_replicas=2))
     foundation = ServedEntity.model_construct(name="e", entity_name="catalog.schema.model")
     yield _spec(foundation, rate_limits=limits, ai_gateway=AiGateway(rate_limits=limits), proxy=proxy)
     for provider in Provider:

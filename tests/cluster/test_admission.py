@@ -214,6 +214,17 @@ def test_a_config_names_only_secrets_that_its_author_may_read(admission: Admissi
     assert (edited := api.patch(PUBLIC, "shared", {"spec": {"config": entities}}, user="alice")).ok, edited.message
 
 
+def test_a_certificate_is_named_only_by_who_may_read_it(admission: Admission) -> None:
+    _grant(admission, "carol", "alice", [_endpoints(), _secrets("hers", "pair")])
+    _grant(admission, "dave", "bob", [_endpoints(), _secrets("hers")])
+    api, manifest = admission.api, with_secret(changed(BASE.manifest(), "certified"), "hers")
+    tls = {"spec": {"proxy": {"tls": {"secretName": "pair"}}}}
+    assert (made := api.create(PUBLIC, manifest, dry_run=False, user="bob")).ok, made.message
+    refused = api.patch(PUBLIC, "certified", tls, user="bob")
+    assert "spec.proxy.tls.secretName: you may not read the Secret pair" in refused.message
+    assert (taken := api.patch(PUBLIC, "certified", tls, user="alice")).ok, taken.message
+
+
 @pytest.mark.parametrize(
     ("case", "field"),
     [

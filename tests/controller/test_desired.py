@@ -43,6 +43,7 @@ RICH: dict[str, Any] = {
         "serviceAccountAnnotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/x"},
     }
 }
+TLS: dict[str, Any] = {"proxy": {"tls": {"secretName": "chat-tls"}}}
 
 
 def rich_deployment() -> Manifest:
@@ -54,7 +55,10 @@ def rich_deployment() -> Manifest:
 CASES: dict[str, Callable[[], list[Manifest]]] = {
     "deployment": lambda: [deployment(owner(), revision(), 2, SETTINGS)],
     "deployment_rich": lambda: [rich_deployment()],
-    "service": lambda: [service(owner())],
+    "deployment_tls": lambda: [deployment(owner(), revision(endpoint(**TLS)), 2, SETTINGS)],
+    "service": lambda: [service(owner(), [revision()])],
+    "service_tls": lambda: [service(owner(), [revision(endpoint(**TLS))])],
+    "service_between": lambda: [service(owner(), [revision(), revision(endpoint(**TLS))])],
     "service_account": lambda: [service_account(owner(), {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/x"})],
     "config_maps": lambda: [
         config_map(owner(), build_proxy_config(revision())),
@@ -122,7 +126,7 @@ def test_what_takes_effect_live_is_not_in_the_pod_template(spec: dict[str, Any])
 
 
 def test_what_changes_the_template_changes_the_revision() -> None:
-    for spec in (RICH, {"config": config(scope="other")}):
+    for spec in (RICH, TLS, {"config": config(scope="other")}):
         changed = endpoint(**spec)
         assert revision(changed).name != revision().name
         assert template(changed) != template(endpoint())

@@ -11,6 +11,7 @@ from model_serving.api.status import Condition, EndpointStatus
 from model_serving.lifecycle.decide import Decision, decide
 from model_serving.lifecycle.observed import Deadlines, Finding, Observed, Rollout
 from model_serving.lifecycle.revision import History, Shape
+from model_serving.proxy_config import ProxyStatus
 
 START = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 
@@ -46,6 +47,8 @@ class World:
     may_reshape: bool = True
     refusal: str = ""
     problems: tuple[Finding, ...] = ()
+    says: tuple[ProxyStatus, ...] | None = None
+    """What the ready proxies say of themselves."""
 
     @property
     def endpoint(self) -> ServingEndpoint:
@@ -73,6 +76,8 @@ class World:
             rollout=self.rollout,
             refusal=self.refusal,
             problems=self.problems,
+            proxies=self.says,
+            url="http://chat.gen-ai.svc.cluster.local/serving-endpoints/chat/invocations",
             may_reshape=self.may_reshape,
         )
         decision = decide(observed, Deadlines())

@@ -30,6 +30,10 @@ class ConditionType(_Documented):
     RECONCILING = "Reconciling", "The operator is at work and expects to finish by itself; absent otherwise."
     STALLED = "Stalled", "The operator cannot go on without a change by somebody; absent otherwise."
     LIMITS_EXACT = "LimitsExact", "False while each replica enforces its own share of the rate limits."
+    CERTIFICATE_CURRENT = (
+        "CertificateCurrent",
+        "With spec.proxy.tls: whether the proxies use what its Secret holds now; False while they keep a former one.",
+    )
     PROVIDERS_REACHABLE = (
         "ProvidersReachable",
         "Whether real calls reach the provider; never a part of Ready, for an outage there must not take pods away.",
@@ -86,6 +90,12 @@ class Reason(_Documented):
     )
     LIMITS_EXACT = "LimitsExact", "Every rate limit holds exactly: a single replica counts, or a common store does."
     LIMITS_DIVIDED = "LimitsDivided", "Replicas count apart: each enforces its share of every limit, rounded down."
+    CERTIFICATE_LOADED = "CertificateLoaded", "The proxies use the certificate that the Secret of spec.proxy.tls holds."
+    CERTIFICATE_INVALID = (
+        "CertificateInvalid",
+        "The Secret of spec.proxy.tls holds no pair that can be used; the proxies keep the former one. The message "
+        "names the key.",
+    )
     CALLS_SUCCEED = "CallsSucceed", "The provider answered the latest calls."
     CALLS_FAIL = "CallsFail", "The provider could not be reached, or refused the credentials, in the latest calls."
 

@@ -58,5 +58,3 @@ def _limit(path: str, limit: RateLimit) -> Iterator[tuple[str, str]]:
 def _proxy(spec: EndpointSpec) -> Iterator[tuple[str, str]]:
     if spec.proxy.autoscaling is not None:
         yield "proxy.autoscaling", "autoscaling is not supported yet: set proxy.replicas, or scale the endpoint"
-    if spec.proxy.tls is not None:
-        yield "proxy.tls", "TLS on the data port is not supported yet: remove it and end TLS in front of the endpoint"

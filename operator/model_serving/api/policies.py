@@ -14,7 +14,7 @@ from model_serving.api.admission import CONFIG_WRITTEN, EXTERNAL_MODEL, MODELS, 
 from model_serving.api.base import camel
 from model_serving.api.conditions import ConditionType, Reason
 from model_serving.api.names import CREATOR_ANNOTATION, OVERRIDE_ANNOTATION
-from model_serving.api.secret_policy import secret_access_policy
+from model_serving.api.secret_policy import certificate_access_policy, secret_access_policy
 from model_serving.api.status import ConfigUpdateState
 
 HEADER = "# Generated from operator/model_serving/api by `make crd`; edit the models instead.\n"
@@ -29,6 +29,7 @@ def render_policies() -> dict[str, str]:
         "hosts.yaml": hosts_policy(),
         "config-lock.yaml": config_lock_policy(),
         "secret-access.yaml": secret_access_policy(),
+        "certificate-access.yaml": certificate_access_policy(),
         "creator.yaml": creator_policy(),
     }
     kustomization = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "resources": [*policies]}

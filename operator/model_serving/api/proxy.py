@@ -133,7 +133,7 @@ class Toleration(Model):
 
 
 class TlsSecret(Model):
-    """A kubernetes.io/tls Secret for the data port."""
+    """A kubernetes.io/tls Secret for the data port. Replacing its content takes effect without a restart."""
 
     secret_name: ObjectName = Field(description="Name of the Secret, in the endpoint's own namespace.")
 
@@ -157,4 +157,4 @@ class ProxySettings(Model):
         default=None, description="Taints that the proxies put up with."
     )
     priority_class_name: ObjectName | None = Field(default=None, description="PriorityClass of the proxies.")
-    tls: TlsSecret | None = Field(default=None, description="Serve TLS on the data port.")
+    tls: TlsSecret | None = Field(default=None, description="Serve TLS on the data port; the Service's is then 443.")

@@ -1,4 +1,4 @@
-"""The admission policy about Secrets: who writes a config may read each Secret that it names.
+"""The admission policies about Secrets: who writes a config or names a certificate may read each Secret that it names.
 
 Without it an endpoint would lend out keys that its author has no right to. An expression may spend 1,000,000 and one
 `authorizer` check takes 350,000, hence one validation per reference; the operator itself never writes a config.
@@ -34,6 +34,20 @@ def secret_access_policy() -> Json:
             *map(_readable, secret_paths()),
             *map(_environment_readable, range(MOST_ENVIRONMENT_SECRETS)),
             denial(f"variables.secret{MOST_ENVIRONMENT_SECRETS} == ''", _TOO_MANY),
+        ],
+    )
+
+
+def certificate_access_policy() -> Json:
+    """Who names the Secret of a certificate may read it: else proxies would speak in somebody else's name."""
+    name = "object.spec.?proxy.?tls.?secretName.orValue('')"
+    changed = f"request.operation == 'CREATE' || {name} != {name.replace('object', 'oldObject')}"
+    return policy(
+        "certificate-access",
+        conditions=({"name": "certificate-named", "expression": f"{name} != '' && ({changed})"},),
+        variables=[variable("name", name)],
+        validations=[
+            denial(_may_get("variables.name"), f"spec.proxy.tls.secretName: {_TEXT}", name="variables.name"),
         ],
     )
 

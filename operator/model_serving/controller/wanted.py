@@ -33,7 +33,7 @@ def wanted_children(owner: Owner, observed: Observed, decision: Decision, settin
         *(config_map(owner, build_proxy_config(revision)) for revision in in_use),
         policy_map(owner, policy),
         *(roles(owner, observed.endpoint) if settings.manage_access else []),
-        service(owner),
+        service(owner, in_use),
         *_network_policies(owner, in_use, observed, settings),
         deployment(owner, target, observed.endpoint.spec.proxy.replicas, settings),
         *_budgets(owner, observed.endpoint),

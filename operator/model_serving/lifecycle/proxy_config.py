@@ -73,12 +73,19 @@ def credential_name(field: str) -> str:
 
 
 def secret_files(revision: Revision) -> dict[str, tuple[str, ...]]:
-    """The Secrets that a revision's proxies mount, each with the keys that are named."""
+    """The Secrets that a revision's proxies mount, each with the keys that are named; the certificate's included."""
     keys: dict[str, set[str]] = {}
     for target in build_proxy_config(revision).targets:
         for file in target.credentials.values():
             keys.setdefault(file.secret, set()).add(file.key)
+    if certificate := tls_secret(revision):
+        keys.setdefault(certificate, set()).update((contract.TLS_CERTIFICATE, contract.TLS_KEY))
     return {secret: tuple(sorted(found)) for secret, found in sorted(keys.items())}
+
+
+def tls_secret(revision: Revision) -> str:
+    """The Secret with the certificate of a revision's data port; empty for plain HTTP."""
+    return str(revision.shape.proxy.get("tls", ""))
 
 
 def build_policy(endpoint: ServingEndpoint, replicas: int, leave: str) -> contract.Policy:

@@ -15,11 +15,11 @@ from model_serving.api.status import (
     ReadyState,
     ServedEntityStatus,
 )
-from model_serving.lifecycle.proxy_config import max_replicas
+from model_serving.lifecycle.proxy_config import max_replicas, tls_secret
 from model_serving.lifecycle.revision import Outcome, Revision
 from model_serving.lifecycle.situation import Situation
 from model_serving.lifecycle.verdicts import Verdict, judge
-from model_serving.proxy_config import ProxyStatus
+from model_serving.proxy_config import TLS_CERTIFICATE, TLS_KEY, ProxyStatus
 
 
 def build_status(situation: Situation) -> EndpointStatus:
@@ -32,7 +32,7 @@ def build_status(situation: Situation) -> EndpointStatus:
         observed_generation=endpoint.metadata.generation,
         conditions=_conditions(situation, verdict),
         id=endpoint.databricks_id,
-        url=situation.observed.url,
+        url=_url(situation.observed.url, shown),
         creator=endpoint.metadata.annotations.get(CREATOR_ANNOTATION, ""),
         task=str(model.task) if model else "",
         model=f"{model.provider}/{model.name}" if model else "",
@@ -52,6 +52,12 @@ def build_status(situation: Situation) -> EndpointStatus:
     )
 
 
+def _url(base: str, shown: Revision | None) -> str:
+    """Where the revision that serves is called: the scheme follows what its proxies speak."""
+    speaks_tls = shown is not None and tls_secret(shown)
+    return base.replace("http://", "https://", 1) if speaks_tls else base
+
+
 def _pending_version(s: Situation) -> int | None:
     pending = s.changes_config and s.open is not None and s.open.outcome is Outcome.PENDING
     return s.open.config_version if pending and s.open else None
@@ -69,6 +75,8 @@ def _conditions(s: Situation, verdict: Verdict) -> list[Condition]:
         said.append((ConditionType.STALLED, "True", verdict.reason, verdict.message))
     if s.policy is not None and s.policy.limits:
         said.append(_limits_exact(s))
+    if certificate := _certificate(s):
+        said.append(certificate)
     return [_condition(s, *words) for words in said]
 
 
@@ -95,6 +103,24 @@ def _limits_exact(s: Situation) -> tuple[ConditionType, str, str, str]:
         Reason.LIMITS_DIVIDED,
         f"{replicas} proxies count apart: in any minute each grants {shares}",
     )
+
+
+def _certificate(s: Situation) -> tuple[ConditionType, str, str, str] | None:
+    """Whether the serving proxies took over the certificate that their Secret holds."""
+    secret = tls_secret(s.serving) if s.serving else ""
+    if not secret:
+        return None
+    if s.observed.proxies is None:
+        last = s.previous(ConditionType.CERTIFICATE_CURRENT)
+        return (ConditionType.CERTIFICATE_CURRENT, last.status, last.reason, last.message) if last else None
+    keys = (TLS_CERTIFICATE, TLS_KEY)
+    reports = [c for p in s.observed.proxies if _counts(p) for c in p.credentials if c.key in keys]
+    faults = sorted({f"{c.key} is {c.problem}" for c in reports if c.secret == secret and c.problem})
+    if not faults:
+        text = f"the certificate of Secret {secret} is in use"
+        return ConditionType.CERTIFICATE_CURRENT, "True", Reason.CERTIFICATE_LOADED, text
+    text = f"Secret {secret}: {'; '.join(faults)}; the proxies go on with the former certificate: correct the Secret"
+    return ConditionType.CERTIFICATE_CURRENT, "False", Reason.CERTIFICATE_INVALID, text
 
 
 def _condition(s: Situation, kind: ConditionType, status: str, reason: str, message: str) -> Condition:

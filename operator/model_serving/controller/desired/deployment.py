@@ -10,7 +10,7 @@ from model_serving.controller.desired.owner import MANAGED_BY_LABEL, OPERATOR, O
 from model_serving.controller.desired.service_account import SERVICE_ACCOUNT_SUFFIX
 from model_serving.controller.settings import Settings
 from model_serving.kube.resources import DEPLOYMENTS, Manifest
-from model_serving.lifecycle.proxy_config import secret_files
+from model_serving.lifecycle.proxy_config import secret_files, tls_secret
 from model_serving.lifecycle.revision import Revision, digest
 
 REVISION = "model-serving.dev/revision"
@@ -101,9 +101,9 @@ def _container(revision: Revision, secrets: Mapping[str, tuple[str, ...]]) -> di
         "image": shape.image,
         "imagePullPolicy": shape.platform.get("imagePullPolicy", "IfNotPresent"),
         "args": ["proxy"],
-        "env": _environment(shape.platform),
+        "env": _environment(revision),
         "ports": [
-            {"name": "http", "containerPort": DATA_PORT, "protocol": "TCP"},
+            {"name": data_port_name(revision), "containerPort": DATA_PORT, "protocol": "TCP"},
             {"name": "admin", "containerPort": ADMIN_PORT, "protocol": "TCP"},
         ],
         "resources": _resources(shape.proxy.get("resources") or {}),
@@ -126,7 +126,13 @@ def _container(revision: Revision, secrets: Mapping[str, tuple[str, ...]]) -> di
     }
 
 
-def _environment(platform: Mapping[str, Any]) -> list[dict[str, str]]:
+def data_port_name(revision: Revision) -> str:
+    """What a revision's pods call their data port: the Service finds those that speak TLS, or do not, by it."""
+    return "https" if tls_secret(revision) else "http"
+
+
+def _environment(revision: Revision) -> list[dict[str, str]]:
+    platform, certificate = revision.shape.platform, tls_secret(revision)
     values = {
         "ROOT": ROOT,
         "PORT": DATA_PORT,
@@ -135,6 +141,7 @@ def _environment(platform: Mapping[str, Any]) -> list[dict[str, str]]:
         "MAX_REQUEST_SECONDS": platform.get("maxRequestSeconds", 300),
         # Upstreams must not be a way to the API server. The kubelet fills in its address.
         "DENIED_ADDRESSES": "$(KUBERNETES_SERVICE_HOST)",
+        **({"TLS_SECRET": certificate} if certificate else {}),
     }
     return [{"name": f"MODEL_SERVING_{name}", "value": str(value)} for name, value in values.items()]
 

@@ -26,6 +26,7 @@ def _proxy(endpoint: ServingEndpoint) -> dict[str, Any]:
         "nodeSelector": dict(asked.node_selector or {}),
         "tolerations": [t.manifest() for t in asked.tolerations or []],
         "priorityClassName": asked.priority_class_name or "",
+        "tls": asked.tls.secret_name if asked.tls else "",
         # A cloud's webhook reads them when a pod is made, so pods must be made anew when they change.
         "serviceAccountAnnotations": dict(asked.service_account_annotations or {}),
     }
