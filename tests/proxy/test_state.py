@@ -250,11 +250,14 @@ async def test_metrics_count_calls_by_status(running: Running) -> None:
     await chat(running.port)
     await call(running.port, "/serving-endpoints/ep/invocations", b"{")
     page = (await call(running.admin_port, "/metrics")).body.decode()
-    assert 'model_serving_calls_total{served_entity="gpt",status="200",task="llm/v1/chat"} 1.0' in page
-    assert 'model_serving_calls_total{served_entity="",status="400",task="llm/v1/chat"} 1.0' in page
-    assert 'model_serving_call_duration_seconds_count{served_entity="gpt",task="llm/v1/chat"} 1.0' in page
-    assert "model_serving_in_flight 0.0" in page
-    assert 'model_serving_credential_loaded_timestamp_seconds{key="token",secret="vendor"} 1.' in page
+    assert 'model_serving_calls_total{served_entity="gpt",task="llm/v1/chat",status="200",error_code=""} 1\n' in page
+    assert (
+        'model_serving_calls_total{served_entity="",task="llm/v1/chat",status="400",error_code="BAD_REQUEST"} 1\n'
+        in page
+    )
+    assert 'model_serving_call_duration_seconds_count{served_entity="gpt",task="llm/v1/chat"} 1\n' in page
+    assert "model_serving_in_flight 0\n" in page
+    assert 'model_serving_credential_loaded_timestamp_seconds{secret="vendor",key="token"} 1' in page
 
 
 async def test_the_body_limit_is_the_configs(files: Files, upstream: FakeUpstream) -> None:

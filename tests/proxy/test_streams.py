@@ -131,9 +131,9 @@ async def test_usage_of_streams_and_answers_is_counted(running: Running) -> None
     await ask(running)
     await chat(running.port)
     page = (await call(running.admin_port, "/metrics")).body.decode()
-    assert 'model_serving_tokens_total{kind="input",served_entity="gpt"} 14.0' in page
-    assert 'model_serving_tokens_total{kind="output",served_entity="gpt"} 8.0' in page
-    assert 'model_serving_time_to_first_token_seconds_count{served_entity="gpt",task="llm/v1/chat"} 1.0' in page
+    assert 'model_serving_tokens_total{served_entity="gpt",kind="input"} 14\n' in page
+    assert 'model_serving_tokens_total{served_entity="gpt",kind="output"} 8\n' in page
+    assert 'model_serving_time_to_first_token_seconds_count{served_entity="gpt",task="llm/v1/chat"} 1\n' in page
 
 
 async def test_a_client_that_leaves_ends_the_upstreams_stream(running: Running, upstream: FakeUpstream) -> None:

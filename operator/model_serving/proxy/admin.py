@@ -1,4 +1,4 @@
-"""The admin port: liveness, readiness, status and metrics. For platforms and Prometheus, not for callers."""
+"""The admin port: liveness, readiness, status, metrics, usage. For platforms and Prometheus, not for callers."""
 
 from __future__ import annotations
 
@@ -6,14 +6,23 @@ from collections.abc import Callable
 
 import msgspec
 
+from model_serving.proxy import exposition
 from model_serving.proxy.http.exchange import Exchange
 from model_serving.proxy.http.head import lines
 from model_serving.proxy.metrics import Metrics
+from model_serving.proxy.minutes import SECONDS, Minute
 from model_serving.proxy_config import ProxyStatus
 
 _TEXT = b"text/plain; charset=utf-8"
 _JSON = b"application/json"
-_METRICS = b"text/plain; version=1.0.0; charset=utf-8"
+
+
+class UsagePage(msgspec.Struct, frozen=True):
+    """What `/usage` answers: the last sixty minutes that had calls, oldest first, by served entity."""
+
+    bounds: tuple[float, ...]
+    """Upper bounds, in seconds, of the buckets in `durations`; one more bucket is without bound."""
+    minutes: list[Minute]
 
 
 class Admin:
@@ -27,6 +36,7 @@ class Admin:
             b"/readyz": self._readyz,
             b"/status": self._status_page,
             b"/metrics": self._metrics_page,
+            b"/usage": self._usage_page,
         }
 
     def handle(self, exchange: Exchange) -> None:
@@ -56,4 +66,7 @@ class Admin:
         return 200, _JSON, msgspec.json.encode(self._status())
 
     def _metrics_page(self) -> tuple[int, bytes, bytes]:
-        return 200, _METRICS, self._metrics.render()
+        return 200, exposition.CONTENT_TYPE, self._metrics.render()
+
+    def _usage_page(self) -> tuple[int, bytes, bytes]:
+        return 200, _JSON, msgspec.json.encode(UsagePage(SECONDS, list(self._metrics.minutes.shown())))

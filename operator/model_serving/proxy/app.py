@@ -12,11 +12,11 @@ from model_serving.proxy.control import Message
 from model_serving.proxy.hosts import Leave, refusal
 from model_serving.proxy.http.pool import Origin, Pool
 from model_serving.proxy.http.server import Server, ServerLimits
-from model_serving.proxy.journal import Journal
+from model_serving.proxy.journal import open_journal
 from model_serving.proxy.metrics import Metrics
 from model_serving.proxy.pipeline import Bounds, Pipeline, RequestIds
 from model_serving.proxy.process import Process, run_process
-from model_serving.proxy.refusals import refusal_body
+from model_serving.proxy.refusals import counting, refusal_body
 from model_serving.proxy.settings import ProxySettings
 from model_serving.proxy.state import State
 from model_serving.proxy.upstream import Services
@@ -42,14 +42,15 @@ class ProxyService:
         loop = asyncio.get_running_loop()
         process = settings.process
         self.state = State(Layout(settings.root), settings.tls_secret)
-        metrics = Metrics()
+        metrics = self._metrics = Metrics()
+        self._journal = open_journal(metrics, process)
         denied = settings.denied_addresses
 
         def rule(origin: Origin, address: str) -> str:
             return refusal(address, Leave(origin.realm), denied)
 
         self._pool = Pool(loop, rule)
-        services = Services(self._pool, self.state.credentials, metrics, Journal(metrics), loop.time, time.time)
+        services = Services(self._pool, self.state.credentials, metrics, self._journal, loop.time, time.time)
         self.pipeline = Pipeline(
             self.state,
             services,
@@ -57,12 +58,15 @@ class ProxyService:
             bounds=Bounds(process.max_in_flight, settings.stream_idle_seconds),
             lot=random.random,
         )
+        metrics.state = self.status
+        metrics.connections = lambda: (("data", len(self.data.connections)), ("admin", len(self.admin.connections)))
         metrics.in_flight = lambda: len(self.pipeline.in_flight)
         metrics.credentials = lambda: [
             (credential.file.secret, credential.file.key, credential.loaded_at)
             for credential in self.state.credentials.all()
         ]
-        self.data = Server(self.pipeline.handle, refusal_body, ServerLimits(connections=process.max_connections))
+        counted = counting(metrics.refused)
+        self.data = Server(self.pipeline.handle, counted, ServerLimits(connections=process.max_connections))
         self.data.tls = self.state.tls.context if self.state.tls is not None else None
         self.admin = Server(Admin(self.status, metrics).handle, refusal_body, ServerLimits(connections=256))
         self._next_look = 0.0
@@ -82,6 +86,7 @@ class ProxyService:
 
     def tick(self, now: float, wall: float) -> None:
         """Deadlines, and once a second the files."""
+        self._journal.tick(now, wall)
         self.data.sweep(now, wall)
         self.admin.sweep(now, wall)
         self.pipeline.sweep(now)
@@ -92,6 +97,7 @@ class ProxyService:
         self.pipeline.limiter.sweep(now)
         self.state.refresh(now, wall)
         if self.state.runtime is not None:
+            self._metrics.task = self.state.runtime.task
             self.data.max_body_bytes = self.state.runtime.config.max_body_bytes
 
     def drain(self) -> None:
@@ -102,3 +108,4 @@ class ProxyService:
         """Cuts the calls that are still under way."""
         self.pipeline.in_flight.abort()
         self._pool.close()
+        self._journal.close()

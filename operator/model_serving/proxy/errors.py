@@ -193,6 +193,11 @@ class ProviderError(ProxyError):
         return super().openai_error() | known
 
 
+def code_of(status: int) -> str:
+    """The code that goes with a status, for calls that ended without an error of this tree: a client that left."""
+    return _CODES.get(status, "INTERNAL_ERROR")
+
+
 def _provider_status(status: int) -> tuple[int, str]:
     if status in _CODES:
         return status, _CODES[status]

@@ -1,23 +1,67 @@
-"""What is kept of calls that have ended. Called once per call, whatever became of it."""
+"""What is kept of calls that have ended: tallies, the access log, traces. Told once per call, whatever became of it."""
 
 from __future__ import annotations
 
+import time
+
+from model_serving.proxy.access_log import AccessLog
 from model_serving.proxy.course import Course
 from model_serving.proxy.metrics import Metrics
+from model_serving.proxy.settings import ProcessSettings
+from model_serving.proxy.tracing import Tracer
+from model_serving.proxy.usage_record import record_of
 
 
 class Journal:
-    """Tells everybody who keeps something."""
+    """Tells everybody who keeps something. `log` and `tracer` are None where they are switched off."""
 
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
+    def __init__(self, metrics: Metrics, log: AccessLog | None = None, tracer: Tracer | None = None) -> None:
+        self._minutes = metrics.minutes
+        self._log = log
+        self._tracer = tracer
+        self._offset = 0.0
+        """From the loop's clock to seconds since the epoch."""
+        self._second = -1
+        self._second_text = ""
 
     def ended(self, course: Course, now: float) -> None:
         """A call has ended at `now` (the loop's clock)."""
         entity = course.target.entity if course.target is not None else ""
-        task = course.runtime.task if course.runtime is not None else ""
-        self._metrics.call(entity, task, course.status, now - course.began)
-        if course.pieces:
-            self._metrics.first_byte(entity, task, course.first_byte - course.began)
-        if course.usage is not None:
-            self._metrics.usage(entity, course.usage)
+        tally = self._minutes.current.get(entity)
+        if tally is None:
+            tally = self._minutes.begin(entity)
+        tally.count(course, now)
+        if self._log is not None:
+            self._log.write(record_of(course, self._text_of(now), now))
+        if self._tracer is not None:
+            self._tracer.ended(course, now)
+
+    def tick(self, now: float, wall: float) -> None:
+        """A quarter of a second has passed: turns the minute, lets the log go."""
+        self._offset = wall - now
+        self._minutes.turn(wall)
+        if self._log is not None:
+            self._log.flush()
+
+    def close(self) -> None:
+        """The process ends: nothing is lost that somebody still takes."""
+        if self._log is not None:
+            self._log.close()
+        if self._tracer is not None:
+            self._tracer.close()
+
+    def _text_of(self, now: float) -> str:
+        """The moment as ISO 8601 in UTC, to the millisecond; the text of a second is made once."""
+        moment = now + self._offset
+        second = int(moment)
+        if second != self._second:
+            self._second = second
+            self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        return "%s.%03dZ" % (self._second_text, (moment - second) * 1000)  # noqa: UP031 - twice as fast
+
+
+def open_journal(metrics: Metrics, settings: ProcessSettings) -> Journal:
+    """The journal of a process, with what its settings switch on."""
+    fd = settings.access_log_fd
+    metrics.log = AccessLog(fd) if fd is not None else None
+    return Journal(metrics, metrics.log)

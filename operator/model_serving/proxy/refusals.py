@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from model_serving.proxy.call import find_route
 from model_serving.proxy.errors import ProxyError
 
@@ -21,3 +23,13 @@ def refusal_body(status: int, reason: str, target: bytes) -> bytes:
     """The body of a refusal; `target` is as much of the request line's as was read."""
     route = find_route(target.partition(b"?")[0])
     return Refused(status, reason).body(route is not None and route.openai)
+
+
+def counting(refused: Callable[[int], None]) -> Callable[[int, str, bytes], bytes]:
+    """`refusal_body`, which tells `refused` each status."""
+
+    def body(status: int, reason: str, target: bytes) -> bytes:
+        refused(status)
+        return refusal_body(status, reason, target)
+
+    return body

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 PREFIX = "MODEL_SERVING_"
+STDOUT = 1
 T = TypeVar("T")
 
 
@@ -27,6 +28,8 @@ class ProcessSettings:
     max_in_flight: int = 2048
     max_connections: int = 8192
     control_fd: int | None = None
+    access_log_fd: int | None = None
+    """Where the access log goes; None: nowhere."""
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> ProcessSettings:
@@ -41,6 +44,7 @@ class ProcessSettings:
             max_in_flight=_read(environ, "MAX_IN_FLIGHT", _count, 2048),
             max_connections=_read(environ, "MAX_CONNECTIONS", _count, 8192),
             control_fd=fd if fd >= 0 else None,
+            access_log_fd=STDOUT if _read(environ, "ACCESS_LOG", _switch, True) else None,
         )
 
 
@@ -124,6 +128,12 @@ def _secret_name(text: str) -> str:
     if "/" in text or text.startswith("."):
         raise ValueError("it must be the name of a Secret")
     return text
+
+
+def _switch(text: str) -> bool:
+    if text.lower() not in ("on", "off"):
+        raise ValueError("it must be on or off")
+    return text.lower() == "on"
 
 
 def _digits(text: str) -> str:

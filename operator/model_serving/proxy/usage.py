@@ -6,10 +6,12 @@ import msgspec
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """Tokens that a call used."""
+    """Tokens that a call used. Cached ones are part of the prompt's, reasoning ones of the completion's."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
 
     @property
     def total_tokens(self) -> int:
@@ -17,9 +19,29 @@ class Usage(msgspec.Struct, frozen=True):
         return self.prompt_tokens + self.completion_tokens
 
 
+class _PromptDetails(msgspec.Struct):
+    cached_tokens: int | None = None
+
+
+class _CompletionDetails(msgspec.Struct):
+    reasoning_tokens: int | None = None
+
+
 class _Usage(msgspec.Struct):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+
+
+class _DetailedUsage(_Usage):
+    prompt_tokens_details: _PromptDetails | None = None
+    completion_tokens_details: _CompletionDetails | None = None
+    cache_read_input_tokens: int | None = None
+    """Databricks' own word for cached tokens."""
+
+
+class _DetailedBody(msgspec.Struct):
+    usage: _DetailedUsage | None = None
+    choices: list[msgspec.Raw] | None = None
 
 
 class _Body(msgspec.Struct):
@@ -27,12 +49,36 @@ class _Body(msgspec.Struct):
     choices: list[msgspec.Raw] | None = None
 
 
+_decode_detailed = msgspec.json.Decoder(_DetailedBody).decode
 _decode_body = msgspec.json.Decoder(_Body).decode
 _decode_any = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 def read_usage(body: bytes) -> tuple[Usage | None, bool]:
     """The usage in an answer's body or an event, and whether the body holds nothing else (no choices)."""
+    try:
+        decoded = _decode_detailed(body)
+    except msgspec.ValidationError:
+        return _read_plainly(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None, False
+    if decoded.usage is None:
+        return None, False
+    return _detailed(decoded.usage), decoded.choices == []
+
+
+def _detailed(found: _DetailedUsage) -> Usage:
+    prompt, completion = found.prompt_tokens_details, found.completion_tokens_details
+    return Usage(
+        found.prompt_tokens or 0,
+        found.completion_tokens or 0,
+        (prompt.cached_tokens if prompt is not None else found.cache_read_input_tokens) or 0,
+        (completion.reasoning_tokens if completion is not None else 0) or 0,
+    )
+
+
+def _read_plainly(body: bytes) -> tuple[Usage | None, bool]:
+    """Without details: odd ones must not hide the sums, which limits count."""
     try:
         decoded = _decode_body(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
