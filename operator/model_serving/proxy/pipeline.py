@@ -19,7 +19,7 @@ from model_serving.proxy.errors import EndpointNotFound, LimitExceeded, Overload
 from model_serving.proxy.http.exchange import Exchange, Request
 from model_serving.proxy.http.head import JSON, lines
 from model_serving.proxy.limits import Asking, Limiter
-from model_serving.proxy.relay import InFlight, Relay, Send, Timeouts
+from model_serving.proxy.relay import InFlight, Relay, Timeouts
 from model_serving.proxy.routing import choose
 from model_serving.proxy.runtime import Runtime
 from model_serving.proxy.state import State
@@ -67,6 +67,9 @@ class Pipeline:
         self._bounds = bounds
         self._lot = lot
         self._parked: set[Parked] = set()
+        self._timed: Runtime | None = None
+        self._timeouts = Timeouts(0.0, 0.0)
+        """Those of the runtime `_timed`."""
 
     def handle(self, exchange: Exchange) -> None:
         """Serves one request: answers it, now or later."""
@@ -101,14 +104,15 @@ class Pipeline:
         call = course.call = parse_call(route, fields, runtime.task, runtime.endpoint)
         course.target = choose(runtime.targets, call.entity, self._lot())
         delivery = TargetCall(self._services, course)
-        send = delivery.first()
         if runtime.limits and not self._admitted(exchange, course):  # last: what cannot be sent does not count
             return
-        self._start(exchange, runtime, delivery, send)
+        Relay(exchange, delivery, self.in_flight, self._timeouts_of(runtime)).start()
 
-    def _start(self, exchange: Exchange, runtime: Runtime, delivery: TargetCall, send: Send) -> None:
-        timeouts = Timeouts(runtime.config.request_timeout_seconds, self._bounds.stream_idle_seconds)
-        Relay(exchange, delivery, self.in_flight, timeouts).start(send)
+    def _timeouts_of(self, runtime: Runtime) -> Timeouts:
+        if self._timed is not runtime:
+            total = runtime.config.request_timeout_seconds
+            self._timed, self._timeouts = runtime, Timeouts(total, self._bounds.stream_idle_seconds)
+        return self._timeouts
 
     def _runtime(self) -> Runtime:
         if len(self.in_flight) + len(self._parked) >= self._bounds.in_flight:

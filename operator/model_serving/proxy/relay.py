@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from model_serving.proxy.errors import DeadlineExceeded, ProxyError, Unavailable
 from model_serving.proxy.http.exchange import Exchange
@@ -22,12 +22,8 @@ MAX_ANSWER_BYTES = 64 * 1024 * 1024
 END_GRACE_SECONDS = 2.0
 CLIENT_GONE = 499
 
-Send = Callable[[ResponseListener], Fetch]
-"""Starts a fetch that reports to the listener."""
 
-
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """A complete answer for the client; `head` are rendered header lines."""
 
     status: int
@@ -38,12 +34,14 @@ class Answer:
 class Delivery(Protocol):
     """What a call's answer means. Methods that may raise ProxyError fail the call with it."""
 
-    @property
-    def complete(self) -> bool:
-        """The stream's end mark was seen."""
+    complete: bool
+    """The stream's end mark was seen."""
 
-    def again(self, failure: Failure | None, status: int) -> Send | None:
-        """How to try once more after a failure or an answer with `status`; None when that is not allowed."""
+    def send(self, listener: ResponseListener) -> Fetch:
+        """Sends the request off."""
+
+    def again(self, failure: Failure | None, status: int) -> bool:
+        """Whether to send once more, after a failure or an answer with `status`."""
 
     def stream_head(self, status: int, headers: dict[bytes, bytes]) -> bytes | None:
         """The header lines of a streamed answer; None when the answer is to be collected."""
@@ -61,14 +59,13 @@ class Delivery(Protocol):
         """The error for a failed fetch."""
 
     def refused(self, error: ProxyError) -> Answer:
-        """The answer that tells `error`."""
+        """The answer that tells `error`; of a stream that has begun only its event is sent."""
 
-    def settled(self, status: int, first_byte: float) -> None:
+    def settled(self, status: int, first_byte: float, now: float) -> None:
         """The call has ended with `status`; `first_byte`: when its first answer byte came, 0 when none did."""
 
 
-@dataclass(frozen=True, slots=True)
-class Timeouts:
+class Timeouts(msgspec.Struct, frozen=True, gc=False):
     """How long a call may take, in all and between two pieces of a stream. Seconds."""
 
     total: float
@@ -94,9 +91,8 @@ class InFlight:
 
     def sweep(self, now: float) -> None:
         """Ends the calls whose time has run out; called a few times a second."""
-        for relay in list(self._relays):
-            if relay.deadline <= now:
-                relay.expired(now)
+        for relay in [relay for relay in self._relays if relay.deadline <= now]:
+            relay.expired(now)
 
     def abort(self) -> None:
         """Cuts all calls: the process ends."""
@@ -108,8 +104,8 @@ class Relay:
     """The course of one call. Listens to the upstream and to the client."""
 
     __slots__ = (
-        "_body", "_delivery", "_exchange", "_fetch", "_first_byte", "_headers", "_in_flight", "_last_byte", "_loop",
-        "_paused", "_size", "_status", "_streaming", "_timeouts", "_until", "deadline",
+        "_collected", "_delivery", "_exchange", "_fetch", "_first_byte", "_in_flight", "_last_byte", "_now", "_paused",
+        "_streaming", "_timeouts", "_until", "deadline",
     )  # fmt: skip
 
     def __init__(self, exchange: Exchange, delivery: Delivery, in_flight: InFlight, timeouts: Timeouts) -> None:
@@ -117,21 +113,20 @@ class Relay:
         self._delivery = delivery
         self._in_flight = in_flight
         self._timeouts = timeouts
-        self._loop = asyncio.get_running_loop()
+        self._now = asyncio.get_running_loop().time
         self._fetch: Fetch | None = None
-        self._until = self._loop.time() + timeouts.total
         self._first_byte = self._last_byte = 0.0
         self._paused = False
-        self._headers: dict[bytes, bytes] = {}
-        self._body: list[bytes] = []
-        self.deadline = self._until
-        self._forget_answer()
+        self._streaming = 0
+        """The status of the stream that the client gets; 0 while it gets none."""
+        self._collected: _Collected | None = None
+        self._until = self.deadline = self._now() + timeouts.total
 
-    def start(self, send: Send) -> None:
+    def start(self) -> None:
         """Sends the request off."""
         self._exchange.listener = self
         self._in_flight.add(self)
-        self._fetch = send(self)
+        self._fetch = self._delivery.send(self)
 
     def cut(self) -> None:
         """Ends the call at once."""
@@ -146,32 +141,43 @@ class Relay:
             return
         self._abort_fetch()
         if self._streaming and self._delivery.complete:
-            self._end_stream(framed=True)  # all is there, the upstream only keeps the connection open
+            self._end_stream(b"", framed=True)  # all is there, the upstream only keeps the connection open
         else:
             seconds = self._timeouts.total if now >= self._until else self._timeouts.idle
             self._fail(DeadlineExceeded(f"the upstream did not answer within {seconds:g} s"))
 
     # What the upstream tells us
 
-    def response_started(self, status: int, headers: dict[bytes, bytes]) -> None:
-        self._status, self._headers = status, headers
+    def response_whole(self, status: int, headers: dict[bytes, bytes], body: bytes) -> None:
+        self._fetch = None
+        try:
+            head = self._delivery.stream_head(status, headers)
+        except ProxyError as error:
+            self._fail(error)
+            return
+        if head is None:
+            self._finish(status, headers, body, framed=True)
+        else:
+            self._begin(status, head, body, last=True)
+
+    def response_started(self, status: int, headers: dict[bytes, bytes], data: bytes) -> None:
         try:
             head = self._delivery.stream_head(status, headers)
         except ProxyError as error:
             self._abort_fetch()
             self._fail(error)
             return
-        if head is not None:
-            self._streaming = True
-            self._mark_byte()
-            self._exchange.start(status, head)
-            self._set_stream_deadline(self._last_byte + self._timeouts.idle)
+        if head is None:
+            self._collected = _Collected(status, headers)
+            self._collect(data)
+        else:
+            self._begin(status, head, data, last=False)
 
     def response_data(self, data: bytes) -> None:
         if not self._streaming:
             self._collect(data)
             return
-        self._last_byte = self._loop.time()
+        self._last_byte = self._now()
         try:
             piece = self._delivery.feed(data)
         except ProxyError as error:
@@ -179,35 +185,25 @@ class Relay:
             self._fail(error)
             return
         self._exchange.write(piece)
-        if self._delivery.complete:
-            self._set_stream_deadline(self._last_byte + END_GRACE_SECONDS)
+        if self._delivery.complete:  # else the sweep looks at the time of the last byte by itself
+            self._await_piece()
 
-    def response_ended(self, framed: bool) -> None:
+    def response_ended(self, data: bytes, framed: bool) -> None:
         self._fetch = None
         if self._streaming:
-            self._end_stream(framed)
+            self._end_stream(data, framed)
             return
-        again = self._delivery.again(None, self._status)
-        if again is not None:
-            self._forget_answer()
-            self._fetch = again(self)
-            return
-        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        self._mark_byte()
-        try:
-            answer = self._delivery.whole(self._status, self._headers, body, framed)
-        except ProxyError as error:
-            self._fail(error)
-        else:
-            self._answer(answer)
+        collected, self._collected = self._collected, None
+        assert collected is not None
+        collected.parts.append(data)
+        self._finish(collected.status, collected.headers, b"".join(collected.parts), framed)
 
     def response_failed(self, failure: Failure) -> None:
         self._fetch = None
-        again = self._delivery.again(failure, 0)
-        if again is not None:
-            self._fetch = again(self)
-            return
-        self._fail(self._delivery.broken(failure))
+        if self._delivery.again(failure, 0):
+            self._fetch = self._delivery.send(self)
+        else:
+            self._fail(self._delivery.broken(failure))
 
     # What the client tells us
 
@@ -223,37 +219,76 @@ class Relay:
     def client_ready(self) -> None:
         self._paused = False
         if self._streaming:
-            self._last_byte = self._loop.time()
-            self._set_stream_deadline(self._last_byte + self._timeouts.idle)
+            self._last_byte = self._now()
+            self._await_piece()
         if self._fetch is not None:
             self._fetch.resume()
 
     # Inside
 
     def _collect(self, data: bytes) -> None:
-        self._body.append(data)
-        self._size += len(data)
-        if self._size > MAX_ANSWER_BYTES:
+        collected = self._collected
+        assert collected is not None
+        collected.parts.append(data)
+        collected.size += len(data)
+        if collected.size > MAX_ANSWER_BYTES:
             self._abort_fetch()
             self._fail(Unavailable(f"the upstream's answer is larger than {MAX_ANSWER_BYTES} bytes"))
 
-    def _end_stream(self, framed: bool) -> None:
+    def _finish(self, status: int, headers: dict[bytes, bytes], body: bytes, framed: bool) -> None:
+        """A collected answer is complete: for the client, or a reason to try once more."""
+        delivery = self._delivery
+        if status >= 400 and delivery.again(None, status):
+            self._fetch = delivery.send(self)
+            return
+        self._mark_byte()
         try:
-            rest = self._delivery.close(framed)
+            answer = delivery.whole(status, headers, body, framed)
         except ProxyError as error:
+            answer = delivery.refused(error)
+        self._answer(answer)
+
+    def _begin(self, status: int, head: bytes, data: bytes, *, last: bool) -> None:
+        """A stream begins; when it is its `last` read already, one write tells the client all of it."""
+        self._streaming = status
+        self._mark_byte()
+        piece = b""
+        try:
+            if data:
+                piece = self._delivery.feed(data)
+            if last:
+                piece += self._delivery.close(framed=True)
+        except ProxyError as error:
+            self._exchange.start(status, head, piece)
+            self._abort_fetch()
             self._fail(error)
             return
-        self._exchange.write(rest)
-        self._exchange.end()
-        self._settle(self._status)
+        self._exchange.start(status, head, piece, last=last)
+        if last:
+            self._settle(status)
+        else:
+            self._await_piece()
+
+    def _end_stream(self, data: bytes, framed: bool) -> None:
+        piece = b""
+        try:
+            if data:
+                piece = self._delivery.feed(data)
+            rest = self._delivery.close(framed)
+        except ProxyError as error:
+            self._exchange.write(piece)
+            self._fail(error)
+            return
+        self._exchange.end(piece + rest)
+        self._settle(self._streaming)
 
     def _fail(self, error: ProxyError) -> None:
+        answer = self._delivery.refused(error)
         if self._streaming:
-            self._exchange.write(error.event())
-            self._exchange.end()
+            self._exchange.end(error.event())
             self._settle(error.status)
         else:
-            self._answer(self._delivery.refused(error))
+            self._answer(answer)
 
     def _answer(self, answer: Answer) -> None:
         self._exchange.respond(answer.status, answer.head, answer.body)
@@ -262,7 +297,7 @@ class Relay:
     def _settle(self, status: int) -> None:
         self._exchange.listener = None
         self._in_flight.discard(self)
-        self._delivery.settled(status, self._first_byte)
+        self._delivery.settled(status, self._first_byte, self._now())
 
     def _abort_fetch(self) -> None:
         fetch, self._fetch = self._fetch, None
@@ -270,15 +305,25 @@ class Relay:
             fetch.abort()
 
     def _mark_byte(self) -> None:
-        self._last_byte = self._loop.time()
+        self._last_byte = self._now()
         self._first_byte = self._first_byte or self._last_byte
+
+    def _await_piece(self) -> None:
+        """The longest pause counts from now; after the end mark only a moment is left for the end."""
+        pause = END_GRACE_SECONDS if self._delivery.complete else self._timeouts.idle
+        self._set_stream_deadline(self._last_byte + pause)
 
     def _set_stream_deadline(self, idle_until: float) -> None:
         self.deadline = min(self._until, idle_until)
 
-    def _forget_answer(self) -> None:
-        self._status = 0
-        self._headers = {}
-        self._body = []
-        self._size = 0
-        self._streaming = False
+
+class _Collected:
+    """An answer that is on its way and will be sent whole."""
+
+    __slots__ = ("headers", "parts", "size", "status")
+
+    def __init__(self, status: int, headers: dict[bytes, bytes]) -> None:
+        self.status = status
+        self.headers = headers
+        self.parts: list[bytes] = []
+        self.size = 0

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from model_serving.proxy.auth import GROUPS, PRINCIPAL, ROUTER_KEY, Principal, encode_principal
 from model_serving.proxy.errors import ProxyError, Unavailable
 from model_serving.proxy.hosts import Leave
 from model_serving.proxy.http.exchange import Request
 from model_serving.proxy.http.head import JSON, lines
-from model_serving.proxy.http.pool import Origin, Pool
-from model_serving.proxy.http.response import Cause, Failure
+from model_serving.proxy.http.pool import Fetch, Origin, Pool
+from model_serving.proxy.http.response import Cause, Failure, ResponseListener
 from model_serving.proxy.metrics import Metrics
-from model_serving.proxy.relay import Answer, Send
+from model_serving.proxy.relay import Answer
 from model_serving.proxy.router import Balancer, Entry, split_address
 from model_serving.proxy.sse import EventSplitter
 from model_serving.proxy.upstream import EVENT_STREAM
@@ -44,35 +45,31 @@ class Envelope:
 
 
 class RoutedCall:
-    """The delivery of one call to one of an endpoint's proxies."""
+    """The delivery of one call to one of an endpoint's proxies. Unavailable when there is none."""
 
     __slots__ = ("_address", "_entry", "_envelope", "_name", "_request", "_services", "_splitter", "_tried")
 
-    def __init__(self, services: RouterServices, name: str, entry: Entry, envelope: Envelope) -> None:
+    complete = False
+    """A proxy ends its streams by itself: the end of the transfer is the end."""
+
+    def __init__(self, services: RouterServices, name: str, entry: Entry, envelope: Envelope, request: bytes) -> None:
         self._services = services
         self._name = name
         self._entry = entry
         self._envelope = envelope
-        self._request = b""
+        self._request = request
         self._address = ""
         self._tried: set[str] = set()
         self._splitter = EventSplitter()
+        if not self._next_address():
+            raise Unavailable(f"endpoint {name} has no proxy that is ready: try again in a moment")
 
-    def first(self, request: bytes) -> Send:
-        """How to send the request. Unavailable when there is no address."""
-        self._request = request
-        send = self._next_address()
-        if send is None:
-            raise Unavailable(f"endpoint {self._name} has no proxy that is ready: try again in a moment")
-        return send
+    def send(self, listener: ResponseListener) -> Fetch:
+        return self._services.pool.send(_origin(self._address), self._request, listener)
 
-    @property
-    def complete(self) -> bool:
-        return False  # a proxy ends its streams by itself: the end of the transfer is the end
-
-    def again(self, failure: Failure | None, status: int) -> Send | None:
+    def again(self, failure: Failure | None, status: int) -> bool:
         """Another address, as long as nothing of the request was sent."""
-        return self._next_address() if failure is not None and not failure.sent else None
+        return failure is not None and not failure.sent and self._next_address()
 
     def stream_head(self, status: int, headers: dict[bytes, bytes]) -> bytes | None:
         if status != 200 or not headers.get(b"content-type", b"").startswith(EVENT_STREAM):
@@ -101,25 +98,29 @@ class RoutedCall:
         head = lines([JSON, *error.headers()]) + self._envelope.id_head
         return Answer(error.status, head, error.body(self._envelope.openai))
 
-    def settled(self, status: int, first_byte: float) -> None:
+    def settled(self, status: int, first_byte: float, now: float) -> None:
         self._release()
         self._services.metrics.status(status)
 
-    def _next_address(self) -> Send | None:
+    def _next_address(self) -> bool:
         self._release()
         address = self._services.balancer.pick(self._entry.addresses, self._tried)
         if address is None:
-            return None
+            return False
         self._address = address
         self._tried.add(address)
-        host, port = split_address(address)
-        origin = Origin(False, host, port, Leave.TRUSTED.value)
-        return lambda listener: self._services.pool.send(origin, self._request, listener)
+        return True
 
     def _release(self) -> None:
         if self._address:
             self._services.balancer.release(self._address)
             self._address = ""
+
+
+@lru_cache(maxsize=4096)
+def _origin(address: str) -> Origin:
+    host, port = split_address(address)
+    return Origin(False, host, port, Leave.TRUSTED.value)
 
 
 def forwarded(request: Request, principal: Principal, router_key: str, id_head: bytes) -> bytes:

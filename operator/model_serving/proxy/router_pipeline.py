@@ -135,10 +135,9 @@ class RouterPipeline:
             raise Unavailable(f"endpoint {passing.endpoint} is not ready: {reason}", retry_after=5.0)
         assert passing.principal is not None
         request = forwarded(passing.exchange.request, passing.principal, self.router_key, passing.envelope.id_head)
-        delivery = RoutedCall(self._services, passing.endpoint, entry, passing.envelope)
-        send = delivery.first(request)
+        delivery = RoutedCall(self._services, passing.endpoint, entry, passing.envelope, request)
         timeouts = Timeouts(self._bounds.request_seconds, self._bounds.request_seconds)
-        Relay(passing.exchange, delivery, self.in_flight, timeouts).start(send)
+        Relay(passing.exchange, delivery, self.in_flight, timeouts).start()
 
     def _hold(self, passing: _Passing) -> None:
         number = id(passing)

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from model_serving.proxy.course import Course
 from model_serving.proxy.credentials.store import CredentialStore
 from model_serving.proxy.errors import ProxyError, Unavailable
-from model_serving.proxy.http.head import JSON, lines
-from model_serving.proxy.http.pool import Pool
-from model_serving.proxy.http.response import Cause, Failure
+from model_serving.proxy.http.head import JSON, JSON_HEAD, lines
+from model_serving.proxy.http.pool import Fetch, Pool
+from model_serving.proxy.http.response import Cause, Failure, ResponseListener
 from model_serving.proxy.journal import Journal
 from model_serving.proxy.metrics import Metrics
-from model_serving.proxy.relay import Answer, Send
+from model_serving.proxy.relay import Answer
 from model_serving.proxy.sse import StreamTranslator
 from model_serving.proxy.usage import is_json, read_usage
 
@@ -42,56 +42,49 @@ class Services:
 
 
 class TargetCall:
-    """The delivery of one call to its target."""
+    """The delivery of one call to its target. Unavailable when that may not or cannot be called."""
 
-    __slots__ = ("_body", "_call", "_course", "_retried", "_secret", "_services", "_stream", "_target")
+    __slots__ = ("_body", "_call", "_course", "_retried", "_secret", "_services", "_stream", "_target", "complete")
 
     def __init__(self, services: Services, course: Course) -> None:
         call, target = course.call, course.target
         assert call is not None and target is not None
         if target.refusal:
             raise Unavailable(f"served entity {target.entity} may not be called: {target.refusal}")
+        self._body = target.provider.request(call, target.target)
+        credential = services.credentials.get(target.credential)
+        if not credential.value:
+            raise Unavailable(f"served entity {target.entity} cannot be called: {credential.fault}", retry_after=5.0)
         self._services = services
         self._target = target
         self._call = call
         self._course = course
-        self._body = target.provider.request(call, target.target)
         self._stream: StreamTranslator | None = None
-        self._secret = ""
+        self._secret = credential.value
         self._retried = False
+        self.complete = False
 
-    def first(self) -> Send:
-        """How to send the request. Unavailable when the credential is not there."""
-        credential = self._services.credentials.get(self._target.credential)
-        if not credential.value:
-            file = credential.file
-            raise Unavailable(
-                f"served entity {self._target.entity} cannot be called: "
-                f"the key {file.key} of Secret {file.secret} is {credential.problem}",
-                retry_after=5.0,
-            )
-        return self._send_with(credential.value)
+    def send(self, listener: ResponseListener) -> Fetch:
+        target, body = self._target, self._body
+        credential = target.scheme.headers(self._secret)
+        head = target.request_head
+        request = b"%b%bcontent-length: %d\r\n\r\n%b" % (head, credential, len(body), body)
+        return self._services.pool.send(target.origin, request, listener)
 
-    @property
-    def complete(self) -> bool:
-        return self._stream is not None and self._stream.complete
-
-    def again(self, failure: Failure | None, status: int) -> Send | None:
+    def again(self, failure: Failure | None, status: int) -> bool:
         """Once after a 401, which was not processed, with another value of the credential."""
         if status != 401 or self._retried:
-            return None
+            return False
         credential = self._services.credentials.get(self._target.credential)
         now = self._services.now()
         credential.refresh(now, self._services.wall())
-        other = credential.other_than(self._secret, now)
-        if not other:
-            return None
+        self._secret = credential.other_than(self._secret, now)
         self._retried = True
-        return self._send_with(other)
+        return bool(self._secret)
 
     def stream_head(self, status: int, headers: dict[bytes, bytes]) -> bytes | None:
-        coding = headers.get(b"content-encoding", b"identity").strip().lower()
-        if coding != b"identity":
+        coding = headers.get(b"content-encoding")
+        if coding is not None and coding.strip().lower() != b"identity":
             raise Unavailable("the provider's answer is compressed, although that was not asked for")
         if status != 200 or not headers.get(b"content-type", b"").lower().startswith(EVENT_STREAM):
             return None
@@ -100,15 +93,17 @@ class TargetCall:
 
     def feed(self, data: bytes) -> bytes:
         assert self._stream is not None
-        self._course.pieces += 1
+        course = self._course
+        course.pieces += 1
         piece = self._stream.feed(data)
-        self._course.bytes_out += len(piece)
+        self.complete = self._stream.complete
+        course.bytes_out += len(piece)
         return piece
 
     def close(self, framed: bool) -> bytes:
         assert self._stream is not None
         rest = self._stream.close()
-        if not self._stream.complete:
+        if not self._stream.complete:  # however its transfer ended
             raise Unavailable("the provider's stream ended before its end mark: the answer is not complete")
         return rest
 
@@ -116,14 +111,13 @@ class TargetCall:
         if not 200 <= status < 300:
             retry_after = _seconds(headers.get(b"retry-after", b""))
             raise self._target.provider.error(status, self._services.credentials.scrub(body), retry_after)
-        self._course.usage, _ = read_usage(body)
-        if self._course.usage is None and not is_json(
-            body
-        ):  # a web page behind a wrong URL, nothing at all, or half of it
+        course = self._course
+        course.usage, _ = read_usage(body)
+        if course.usage is None and not is_json(body):  # a web page, nothing at all, or half of it
             raise Unavailable("the provider's answer is not JSON" if framed else "the provider's answer broke off")
         reply = self._target.provider.reply(self._call, body)
-        self._course.bytes_out = len(reply)
-        return Answer(200, lines([JSON]) + self._course.head(), reply)
+        course.bytes_out = len(reply)
+        return Answer(200, JSON_HEAD + course.head(), reply)
 
     def broken(self, failure: Failure) -> ProxyError:
         entity = self._target.entity
@@ -138,25 +132,14 @@ class TargetCall:
         head = lines([JSON, *error.headers()]) + self._course.head()
         return Answer(error.status, head, error.body(self._course.route.openai))
 
-    def settled(self, status: int, first_byte: float) -> None:
-        course, now = self._course, self._services.now()
+    def settled(self, status: int, first_byte: float, now: float) -> None:
+        course = self._course
         course.status, course.first_byte = status, first_byte
         if self._stream is not None:
             course.usage = self._stream.usage
         if course.reservation is not None:
             course.reservation.settle(course.usage.total_tokens if course.usage else None, now)
         self._services.journal.ended(course, now)
-
-    def _send_with(self, secret: str) -> Send:
-        self._secret = secret
-        target, body = self._target, self._body
-        request = b"%b%bcontent-length: %d\r\n\r\n%b" % (
-            target.request_head,
-            target.scheme.headers(secret),
-            len(body),
-            body,
-        )
-        return lambda listener: self._services.pool.send(target.origin, request, listener)
 
 
 def _seconds(value: bytes) -> float | None:

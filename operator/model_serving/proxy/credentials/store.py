@@ -50,6 +50,11 @@ class Credential:
             return self.value
         return self._previous if self._previous != used and now < self._previous_until else ""
 
+    @property
+    def fault(self) -> str:
+        """What is wrong with it, in words for callers."""
+        return f"the key {self.file.key} of Secret {self.file.secret} is {self.problem}"
+
     def known_values(self) -> list[str]:
         """All values that must not leave this process."""
         return [value for value in (self.value, self._previous) if value]

@@ -16,6 +16,9 @@ from model_serving.proxy.http.response import Cause, Failure, ResponseListener
 MAX_HEAD_BYTES = 64 * 1024
 TOO_LARGE = f"its head is larger than {MAX_HEAD_BYTES} bytes"
 
+_HEAD, _BODY, _END = range(3)
+"""What a connection awaits of an answer."""
+
 
 class _BadAnswerError(Exception):
     """Stops the parser: the answer breaks a rule that the parser does not know."""
@@ -29,10 +32,13 @@ class ClientConnection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
         self._listener: ResponseListener | None = None
+        self._awaits = _HEAD
         self._fault = ""
+        self._status = 0
         self._headers: dict[bytes, bytes] = {}
+        self._head_bytes = 0
         self._parts: list[bytes] = []
-        self._reset()
+        self._started = self._paused = self._until_close = self._reusable = False
         self.idle_since = 0.0
         self.keep_alive_seconds: float | None = None
         """What the upstream said in its last Keep-Alive header."""
@@ -51,11 +57,13 @@ class ClientConnection(asyncio.Protocol):
     def pause(self) -> None:
         """Stops reading: whoever takes the answer cannot keep up."""
         if self._transport is not None and not self._transport.is_closing():
+            self._paused = True
             self._transport.pause_reading()
 
     def resume(self) -> None:
         """Reads on."""
         if self._transport is not None and not self._transport.is_closing():
+            self._paused = False
             self._transport.resume_reading()
 
     def abort(self) -> None:
@@ -70,20 +78,23 @@ class ClientConnection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but name
 
     def data_received(self, data: bytes) -> None:
-        if self._listener is None or self._ended:
+        if self._listener is None:
             self.abort()  # nobody asked: whatever this is, it must not become the answer to a later request
             return
+        if self._awaits == _HEAD:
+            self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             self._fault = "it switches protocols, which was not asked for"
         except httptools.HttpParserError as error:
             self._fault = self._fault or str(error)
-        if not self._head_complete and not self._fault:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES:
-                self._fault = TOO_LARGE
-        self._deliver()
+        if self._awaits == _HEAD and self._head_bytes > MAX_HEAD_BYTES:
+            self._fault = self._fault or TOO_LARGE
+        if self._awaits == _END:
+            self._complete()
+        else:
+            self._deliver()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
@@ -91,7 +102,7 @@ class ClientConnection(asyncio.Protocol):
         if listener is None:
             return
         if exc is None and self._started and self._until_close:
-            listener.response_ended(framed=False)
+            listener.response_ended(b"", framed=False)
         else:
             what = "the answer broke off" if self._started else "the connection ended without an answer"
             listener.response_failed(Failure(Cause.LOST, what, sent=True))
@@ -99,86 +110,88 @@ class ClientConnection(asyncio.Protocol):
     # What the parser tells us
 
     def on_message_begin(self) -> None:
-        if self._ended:
+        if self._awaits == _END:
             self._stop("more was sent than one answer")
         self._headers = {}
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._head_complete:  # else they are trailers
+        if self._awaits == _HEAD:  # else they are trailers
             self._headers[name.lower()] = value
 
     def on_headers_complete(self) -> None:
+        headers = self._headers
         status = self._parser.get_status_code()
-        if sum(map(len, self._headers.values())) > MAX_HEAD_BYTES:
+        if self._head_bytes > MAX_HEAD_BYTES and sum(map(len, headers.values())) > MAX_HEAD_BYTES:
             self._stop(TOO_LARGE)
         if status < 200:
             return
         self._status = status
-        self._head_complete = True
-        framed = b"content-length" in self._headers or b"transfer-encoding" in self._headers
-        self._until_close = not framed and status not in (204, 304)
-        if self._headers.get(b"transfer-encoding", b"chunked").lower() != b"chunked":
-            self._stop("it uses a transfer coding other than chunked")
+        coding = headers.get(b"transfer-encoding")
+        if coding is not None:
+            if coding.lower() != b"chunked":
+                self._stop("it uses a transfer coding other than chunked")
+        elif b"content-length" not in headers and status not in (204, 304):
+            self._until_close = True
+        self._awaits = _BODY
 
     def on_body(self, data: bytes) -> None:
         self._parts.append(data)
 
     def on_message_complete(self) -> None:
-        if self._head_complete:
-            self._ended = True
-            self._reusable = self._parser.should_keep_alive()
+        if self._awaits == _BODY:
+            self._awaits = _END
+            self._reusable = self._parser.should_keep_alive()  # the parser forgets it after this call
 
     # Inside
-
-    def _reset(self) -> None:
-        self._status = 0
-        self._headers = {}
-        self._head_bytes = 0
-        self._parts = []
-        self._head_complete = self._started = self._ended = False
-        self._reusable = self._until_close = False
 
     def _stop(self, fault: str) -> None:
         self._fault = fault
         raise _BadAnswerError
 
+    def _take_body(self) -> bytes:
+        parts = self._parts
+        if not parts:
+            return b""
+        self._parts = []
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
     def _deliver(self) -> None:
-        """Hands on what one read brought. The listener may abort the connection at any of these calls."""
-        if self._head_complete and not self._started and self._listener is not None:
+        """Hands on what one read brought of an answer that goes on. The listener may abort the connection."""
+        listener, body = self._listener, self._take_body()
+        assert listener is not None
+        if self._awaits == _BODY and not self._started:
             self._started = True
-            self._listener.response_started(self._status, self._headers)
-        if self._parts and self._listener is not None:
-            data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
-            self._parts = []
-            self._listener.response_data(data)
-        if self._fault:
-            self._fail()
-        elif self._ended and self._listener is not None:
-            self._complete()
+            listener.response_started(self._status, self._headers, body)
+        elif body:
+            listener.response_data(body)
+        if self._fault and self._listener is not None:
+            self.abort()
+            listener.response_failed(Failure(Cause.PROTOCOL, f"the answer is not valid HTTP: {self._fault}", sent=True))
 
     def _complete(self) -> None:
+        """The answer is complete: the connection is free again before anybody hears of it."""
         listener, self._listener = self._listener, None
-        reusable, keep_alive = self._reusable, self._headers.get(b"keep-alive")
-        self._reset()
+        status, headers, started, body = self._status, self._headers, self._started, self._take_body()
+        self._awaits, self._started, self._until_close, self._head_bytes = _HEAD, False, False, 0
+        self._go_on(headers.get(b"keep-alive"))
+        assert listener is not None
+        if started:
+            listener.response_ended(body, framed=True)
+        else:
+            listener.response_whole(status, headers, body)
+
+    def _go_on(self, keep_alive: bytes | None) -> None:
+        """Back to the pool, or the end: a fault behind a complete answer spoils only what follows."""
         if keep_alive is not None:
             self.keep_alive_seconds = _timeout_of(keep_alive)
-        if reusable:
-            self.resume()
+        if self._fault:
+            self.abort()
+        elif self._reusable:
+            if self._paused:
+                self.resume()
             self._release(self)
         elif self._transport is not None:
             self._transport.close()
-        assert listener is not None
-        listener.response_ended(framed=True)
-
-    def _fail(self) -> None:
-        listener, ended = self._listener, self._ended
-        self.abort()
-        if listener is None:
-            return
-        if ended:  # the answer itself is complete, only what follows it is wrong
-            listener.response_ended(framed=True)
-        else:
-            listener.response_failed(Failure(Cause.PROTOCOL, f"the answer is not valid HTTP: {self._fault}", sent=True))
 
 
 def _timeout_of(keep_alive: bytes) -> float | None:

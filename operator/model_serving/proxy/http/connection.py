@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 import httptools
 
 from model_serving.proxy.http.exchange import Exchange, Request
-from model_serving.proxy.http.head import CLOSE, JSON, ONCE, lines, request_fault, status_line
+from model_serving.proxy.http.head import CLOSE, JSON, lines, merged, request_fault, status_line
 
 if TYPE_CHECKING:
     from model_serving.proxy.http.server import Server
@@ -40,17 +40,19 @@ class Connection(asyncio.Protocol):
         self._waiting: deque[Request] = deque()
         self._refusal: tuple[int, str] | None = None
         self._last = False  # the request that ends the connection has arrived, or a refusal is due
-        self._lingering = False
-        self._serving = False
-        self._slow = False
-        self._in_message = False
-        self._in_body = False
-        self._close_after = False
+        self._lingering = self._serving = self._slow = self._pausing = self._close_after = False
+        self._in_message = self._in_body = False
+        self._awaiting = ""  # the part of a request that has a deadline
         self._born = server.now
+        self._read_bytes = 0  # of the last read
         self._head_bytes = 0
+        self._target = b""
+        self._fields: list[tuple[bytes, bytes]] = []
+        self._headers: dict[bytes, bytes] = {}
+        self._version = "1.1"
         self._body: list[bytes] = []
         self._body_bytes = 0
-        self._target = b""
+        self._counted = 0  # how many of them the server knows as buffered
         self._unsent = 0  # bytes that the client had not taken when last looked at
         self.deadline = server.now + server.limits.idle_seconds
 
@@ -65,11 +67,9 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._last:
             return
-        if not self._in_message and not self._in_body:
-            self._head_bytes = 0
-            self._set_deadline(self._server.limits.head_seconds)
+        self._read_bytes = len(data)
         if not self._in_body:
-            self._head_bytes += len(data)
+            self._head_bytes += self._read_bytes
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -78,8 +78,8 @@ class Connection(asyncio.Protocol):
             status, reason = self._refusal or (400, f"the request is not valid HTTP: {error}")
             self._refuse(status, reason)
         else:
-            if self._in_message and not self._in_body and self._head_bytes > self._server.limits.head_bytes:
-                self._refuse(431, self._head_too_large())
+            if self._in_message:
+                self._await_rest()
 
     def eof_received(self) -> bool:
         return False  # a client that stops sending has gone; the transport closes
@@ -114,67 +114,60 @@ class Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         self._in_message = True
         self._target = b""
-        self._headers: dict[bytes, bytes] = {}
-        self._names = 0
-        self._head_size = 0
+        self._fields = []
 
     def on_url(self, url: bytes) -> None:
         self._target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._in_body:
-            return  # trailers
-        self._names += 1
-        self._head_size += len(name) + len(value)
-        limits = self._server.limits
-        if self._names > limits.header_count or self._head_size > limits.head_bytes:
-            self._stop(431, self._head_too_large())
-        name = name.lower()
-        if name not in self._headers:
-            self._headers[name] = value
-        elif name in ONCE or name.startswith(b"x-model-serving-"):
-            self._stop(400, f"the header {name.decode('latin-1')} comes twice: send it once")
-        else:
-            self._headers[name] += b", " + value
+        if not self._in_body:  # else they are trailers
+            self._fields.append((name, value))
 
     def on_headers_complete(self) -> None:
-        if self._parser.should_upgrade():
+        parser, limits = self._parser, self._server.limits
+        if parser.should_upgrade():
             self._stop(400, "this server does not switch protocols: send no Upgrade and no CONNECT")
-        if self._head_size + len(self._target) > self._server.limits.head_bytes:
+        fields, self._version = self._fields, parser.get_http_version()
+        if len(fields) > limits.header_count or self._head_size() > limits.head_bytes:
             self._stop(431, self._head_too_large())
-        fault = request_fault(self._headers, self._parser.get_http_version())
+        headers = {name.lower(): value for name, value in fields}
+        if len(headers) != len(fields):
+            headers, fault = merged(fields)
+            if fault:
+                self._stop(400, fault)
+        self._headers = headers
+        fault = request_fault(headers, self._version)
         if fault:
             self._stop(400, fault)
         self._in_body = True
-        length = self._headers.get(b"content-length")
+        length = headers.get(b"content-length")
         if length is not None and int(length) > self._server.max_body_bytes:
             self._stop(413, self._body_too_large())
-        self._set_deadline(self._server.limits.body_seconds)
-        if b"expect" in self._headers:
+        if b"expect" in headers:
             self._expect()
 
     def on_body(self, data: bytes) -> None:
+        self._body.append(data)
         self._body_bytes += len(data)
-        self._server.buffered += len(data)
         if self._body_bytes > self._server.max_body_bytes:
             self._stop(413, self._body_too_large())
-        if self._server.buffered > self._server.limits.buffered_bytes:
-            self._stop(503, "this server receives as many bytes as it can hold: try again in a second")
-        self._body.append(data)
         if len(self._body) > _PIECES:
             self._body = [b"".join(self._body)]
 
     def on_message_complete(self) -> None:
-        self._in_message = self._in_body = False
-        self._last = not self._parser.should_keep_alive()
+        body, parser = self._body, self._parser
+        self._last = not parser.should_keep_alive()
         request = Request(
-            self._parser.get_method(),
+            parser.get_method(),
             self._target,
             self._headers,
-            self._body[0] if len(self._body) == 1 else b"".join(self._body),
-            self._parser.get_http_version(),
+            body[0] if len(body) == 1 else b"".join(body),
+            self._version,
         )
         self._drop_body()
+        self._in_message = self._in_body = False
+        self._awaiting = ""
+        self._head_bytes = 0
         if self._exchange is None and not self._waiting and not self._slow:
             self._begin(request)
         else:
@@ -183,11 +176,20 @@ class Connection(asyncio.Protocol):
 
     # What exchanges ask of us
 
-    def write_head(self, status: int, head: bytes, body: bytes) -> None:
-        """Writes the first line, our own headers, `head`, and as much of the body as there is."""
+    def answer(self, status: int, head: bytes, content: bytes) -> None:
+        """Writes a complete answer and goes on."""
+        self.write_head(status, head, content)
+        self.answered()
+
+    def write_head(self, status: int, head: bytes, content: bytes) -> None:
+        """Writes the first line, our own headers, `head`, and as much of the framed body as there is."""
+        server = self._server
         self._close_after = self._must_close()
         ending = b"connection: close\r\n" if self._close_after else b""
-        self.write(b"%bdate: %b\r\n%b%b\r\n%b" % (status_line(status), self._server.date, ending, head, body))
+        if self._transport is not None:
+            self._transport.write(
+                b"%bdate: %b\r\n%b%b\r\n%b" % (status_line(status), server.date, ending, head, content)
+            )
 
     def write(self, data: bytes) -> None:
         """Writes bytes of an answer."""
@@ -199,8 +201,10 @@ class Connection(asyncio.Protocol):
         self._exchange = None
         if self._close_after:
             self._linger()
-        else:
+        elif self._waiting or self._pausing or self._slow or self._in_message or self._refusal is not None:
             self._next()
+        else:
+            self.deadline = self._server.idle_until
 
     def abort(self) -> None:
         """Drops the connection, unsent bytes included."""
@@ -260,8 +264,11 @@ class Connection(asyncio.Protocol):
             self._refuse(*self._refusal)
             return
         self._reading(True)
-        limits = self._server.limits
-        self._set_deadline(limits.head_seconds if self._in_message else limits.idle_seconds)
+        if self._in_message:
+            self._awaiting = ""
+            self._await_rest()
+        else:
+            self.deadline = self._server.idle_until
 
     @property
     def _idle(self) -> bool:
@@ -274,18 +281,17 @@ class Connection(asyncio.Protocol):
             return True  # it knows the end of a stream by the end of the connection alone, whatever it asks for
         if self._waiting or self._refusal is not None:
             return False
-        aged = self._server.now - self._born > self._server.limits.connection_age_seconds
-        return self._last or self._server.draining or aged
+        return self._last or self._server.draining or self._born < self._server.oldest
 
     def _drop_body(self) -> None:
         """Nothing is being received any more: the request is complete, refused or gone."""
-        self._server.buffered -= self._body_bytes
-        self._body, self._body_bytes = [], 0
+        self._server.buffered -= self._counted
+        self._body, self._body_bytes, self._counted = [], 0, 0
 
     def _expect(self) -> None:
         if self._headers[b"expect"].lower() != b"100-continue":
             self._stop(417, "the Expect header may only be 100-continue")
-        if self._exchange is None and self._parser.get_http_version() == "1.1":
+        if self._exchange is None and self._version == "1.1":
             self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _stop(self, status: int, reason: str) -> None:
@@ -329,16 +335,35 @@ class Connection(asyncio.Protocol):
         self.deadline = self._server.now + self._server.limits.stalled_write_seconds
 
     def _reading(self, wanted: bool) -> None:
-        if self._transport is None or self._transport.is_closing():
+        if self._transport is None or self._transport.is_closing() or self._pausing is not wanted:
             return
+        self._pausing = not wanted
         if wanted:
             self._transport.resume_reading()
         else:
             self._transport.pause_reading()
 
-    def _set_deadline(self, seconds: float) -> None:
-        if self._exchange is None and not self._slow:
-            self.deadline = self._server.now + seconds
+    def _await_rest(self) -> None:
+        """A request has arrived in part: it must be complete in time, and may not fill the memory meanwhile."""
+        server, limits = self._server, self._server.limits
+        if not self._in_body and self._head_bytes > limits.head_bytes:
+            self._refuse(431, self._head_too_large())
+            return
+        server.buffered += self._body_bytes - self._counted
+        self._counted = self._body_bytes
+        if server.buffered > limits.buffered_bytes:
+            self._refuse(503, "this server receives as many bytes as it can hold: try again in a second")
+            return
+        part = "body" if self._in_body else "head"
+        if self._exchange is None and not self._slow and self._awaiting != part:
+            self._awaiting = part
+            self.deadline = server.now + (limits.body_seconds if self._in_body else limits.head_seconds)
+
+    def _head_size(self) -> int:
+        """How large the head is; 0 where so little has arrived that it cannot be too large."""
+        if max(self._read_bytes, self._head_bytes) <= self._server.limits.head_bytes:
+            return 0
+        return len(self._target) + sum([len(name) + len(value) for name, value in self._fields])
 
     def _head_too_large(self) -> str:
         limits = self._server.limits

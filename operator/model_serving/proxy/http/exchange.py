@@ -49,29 +49,35 @@ class Exchange:
         """Sends a complete answer; `head` are rendered header lines without length."""
         if self.done or self.started:
             return
-        content = b"" if self.request.method == b"HEAD" else body
-        self._connection.write_head(status, head + b"content-length: %d\r\n" % len(body), content)
-        self._finish()
+        self.done = True
+        content = body if self.request.method != b"HEAD" else b""
+        self._connection.answer(status, b"%bcontent-length: %d\r\n" % (head, len(body)), content)
 
-    def start(self, status: int, head: bytes) -> None:
-        """Begins an answer of unknown length."""
+    def start(self, status: int, head: bytes, data: bytes = b"", *, last: bool = False) -> None:
+        """Begins an answer of unknown length with its first piece, in one write; `last` ends it at once."""
         if self.done or self.started:
             return
         self.started = True
-        framing = b"transfer-encoding: chunked\r\n" if self._chunked else b""
-        self._connection.write_head(status, head + framing, b"")
+        if self._chunked:
+            head += b"transfer-encoding: chunked\r\n"
+            data = _chunk(data, last)
+        if last:
+            self.done = True
+            self._connection.answer(status, head, data)
+        else:
+            self._connection.write_head(status, head, data)
 
     def write(self, data: bytes) -> None:
         """Sends a piece of a started answer at once."""
         if data and self.started and not self.done:
             self._connection.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
 
-    def end(self) -> None:
-        """Completes a started answer."""
+    def end(self, data: bytes = b"") -> None:
+        """Completes a started answer with its last piece."""
         if self.started and not self.done:
-            if self._chunked:
-                self._connection.write(b"0\r\n\r\n")
-            self._finish()
+            self.done = True
+            self._connection.write(_chunk(data, last=True) if self._chunked else data)
+            self._connection.answered()
 
     def cut(self) -> None:
         """Gives up a started answer so that the client sees that it is incomplete."""
@@ -90,6 +96,8 @@ class Exchange:
     def _chunked(self) -> bool:
         return self.request.version == "1.1"
 
-    def _finish(self) -> None:
-        self.done = True
-        self._connection.answered()
+
+def _chunk(data: bytes, last: bool) -> bytes:
+    """`data` in the chunked coding; a chunk of length 0 is the end."""
+    chunk = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+    return chunk + b"0\r\n\r\n" if last else chunk

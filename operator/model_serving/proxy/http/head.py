@@ -6,7 +6,7 @@ Header names are lower-case bytes everywhere. Rules: RFC 9110 and 9112.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from email.utils import formatdate
 from http import HTTPStatus
 
@@ -14,6 +14,8 @@ Header = tuple[bytes, bytes]
 
 JSON = (b"content-type", b"application/json")
 CLOSE = (b"connection", b"close")
+JSON_HEAD = b"content-type: application/json\r\n"
+"""The same as `JSON`, rendered."""
 
 ONCE = frozenset((b"host", b"authorization", b"content-length", b"transfer-encoding", b"content-type", b"expect"))
 """Request headers that may come once: two of them could be read differently by two servers in a row."""
@@ -47,6 +49,20 @@ def is_clean(value: bytes) -> bool:
 def http_date(seconds_since_epoch: float) -> bytes:
     """The value of a `date` header."""
     return formatdate(seconds_since_epoch, usegmt=True).encode()
+
+
+def merged(fields: Sequence[Header]) -> tuple[dict[bytes, bytes], str]:
+    """Headers by their lower-case name, repeated ones joined; and what is wrong when one may not be repeated."""
+    headers: dict[bytes, bytes] = {}
+    for name, value in fields:
+        name = name.lower()
+        if name not in headers:
+            headers[name] = value
+        elif name in ONCE or name.startswith(b"x-model-serving-"):
+            return headers, f"the header {name.decode('latin-1')} comes twice: send it once"
+        else:
+            headers[name] += b", " + value
+    return headers, ""
 
 
 def request_fault(headers: dict[bytes, bytes], version: str) -> str:

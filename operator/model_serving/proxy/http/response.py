@@ -30,16 +30,23 @@ class Failure:
 
 
 class ResponseListener(Protocol):
-    """Who awaits an answer. Each read of the socket makes at most one call of each kind, in this order."""
+    """Who awaits an answer. Each read of the socket makes at most one of these calls, and a failure after it.
 
-    def response_started(self, status: int, headers: dict[bytes, bytes]) -> None:
-        """The head is complete; names are lower-case."""
+    Header names are lower-case, bodies are unframed. Not `framed`: only the closing of the connection told the end,
+    which proves nothing.
+    """
+
+    def response_whole(self, status: int, headers: dict[bytes, bytes], body: bytes) -> None:
+        """The whole answer came at once: instead of the three calls below."""
+
+    def response_started(self, status: int, headers: dict[bytes, bytes], data: bytes) -> None:
+        """The head is complete; `data` is as much of the body as came with it."""
 
     def response_data(self, data: bytes) -> None:
-        """Bytes of the body, unframed."""
+        """Bytes of the body."""
 
-    def response_ended(self, framed: bool) -> None:
-        """The body is complete. Not `framed`: only the closing of the connection says so, which proves nothing."""
+    def response_ended(self, data: bytes, framed: bool) -> None:
+        """The body is complete with `data`."""
 
     def response_failed(self, failure: Failure) -> None:
         """No answer, or not all of it."""

@@ -61,7 +61,9 @@ class Server:
         """Bytes of bodies that have not arrived completely (kept by the connections)."""
         self.connections: set[Connection] = set()
         self.date = b""
-        self.now = 0.0
+        self.now = self.idle_until = 0.0
+        self.oldest = 0.0
+        """Connections that were born before are closed after their next answer."""
 
     def connection(self) -> Connection:
         """A protocol for one accepted connection (the factory that asyncio asks)."""
@@ -69,11 +71,11 @@ class Server:
 
     def sweep(self, now: float, wall: float) -> None:
         """Ends what took too long; `now` is the loop's clock, `wall` seconds since the epoch for the Date header."""
-        self.now = now
+        self.now, self.idle_until = now, now + self.limits.idle_seconds
+        self.oldest = now - self.limits.connection_age_seconds
         self.date = http_date(wall)
-        for connection in list(self.connections):
-            if connection.deadline <= now:
-                connection.expired()
+        for connection in [connection for connection in self.connections if connection.deadline <= now]:
+            connection.expired()
 
     def drain(self) -> None:
         """From now on each answer ends its connection."""
