@@ -174,6 +174,8 @@ async def test_retry_after_is_passed_on_as_whole_seconds(
         pytest.param(raw(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"), id="nothing"),
         pytest.param(raw(b"HTTP/1.1 204 No Content\r\n\r\n"), id="no content"),
         pytest.param(raw(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n\xff\xfe"), id="neither JSON nor UTF-8"),
+        pytest.param(whole(200, b'{"id": "\xff", "choices": []}'), id="not UTF-8 within a string"),
+        pytest.param(whole(200, b'{"usage": {"prompt_tokens": 1}, "id": "\xc3"}'), id="usage, but not UTF-8"),
         pytest.param(raw(b"SSH-2.0-OpenSSH_9.2\r\n"), id="not HTTP"),
         pytest.param(raw(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{}"), id="two lengths"),
         pytest.param(raw(b"HTTP/1.1 200 OK\r\nx: " + b"a" * 70000 + b"\r\n\r\n"), id="an endless head"),

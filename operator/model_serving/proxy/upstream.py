@@ -18,7 +18,7 @@ from model_serving.proxy.journal import Journal
 from model_serving.proxy.metrics import Metrics
 from model_serving.proxy.relay import Answer
 from model_serving.proxy.sse import StreamTranslator
-from model_serving.proxy.usage import is_json, read_usage
+from model_serving.proxy.usage import is_json, is_utf8, read_usage
 
 EVENT_STREAM = b"text/event-stream"
 STREAM_HEAD = (
@@ -113,7 +113,7 @@ class TargetCall:
             raise self._target.provider.error(status, self._services.credentials.scrub(body), retry_after)
         course = self._course
         course.usage, _ = read_usage(body)
-        if course.usage is None and not is_json(body):  # a web page, nothing at all, or half of it
+        if (course.usage is None and not is_json(body)) or not is_utf8(body):  # a web page, nothing, half of it
             raise Unavailable("the provider's answer is not JSON" if framed else "the provider's answer broke off")
         reply = self._target.provider.reply(self._call, body)
         course.bytes_out = len(reply)

@@ -96,3 +96,14 @@ def is_json(body: bytes) -> bool:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
     return True
+
+
+def is_utf8(body: bytes) -> bool:
+    """Whether all of a body is text: the decoders above look only into the strings that they need."""
+    if body.isascii():
+        return True
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
