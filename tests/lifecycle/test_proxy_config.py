@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec import structs
 
 from model_serving.api.endpoint import ServingEndpoint
 from model_serving.lifecycle.proxy_config import (
@@ -17,7 +18,7 @@ from model_serving.lifecycle.proxy_config import (
     share,
 )
 from model_serving.lifecycle.revision import Revision, Shape
-from model_serving.proxy_config import CredentialFile, ProxyConfig
+from model_serving.proxy_config import CredentialFile, Issuer, Policy, ProxyConfig
 from tests.lifecycle.world import World, config
 
 
@@ -124,5 +125,19 @@ def test_the_version_of_a_policy_changes_with_what_it_says_and_with_nothing_else
             endpoint(access=[{"kind": "User", "name": "a", "permissionLevel": "CAN_QUERY"}]), 1, "public"
         ).version,
         build_policy(endpoint(), 1, "private").version,
+        build_policy(endpoint(), 1, "public", issuers=[ISSUER]).version,
+        build_policy(
+            endpoint(), 1, "public", issuers=[structs.replace(ISSUER, keys=[])]
+        ).version,
     ]
-    assert len({plain, *others}) == 4
+    assert len({plain, *others}) == 6
+
+
+ISSUER = Issuer("https://issuer.example", ["model-serving"], [{"kty": "RSA", "n": "a"}])
+
+
+def test_issuers_are_handed_on_with_the_principal_of_the_namespaces_front_door() -> None:
+    policy = build_policy(endpoint(), 1, "public", issuers=[ISSUER])
+    assert (policy.issuers, policy.router) == ([ISSUER], "system:serviceaccount:gen-ai:model-serving-workspace")
+    assert msgspec.json.decode(msgspec.json.encode(policy), type=Policy) == policy
+    assert build_policy(endpoint(), 1, "public").router == "", "without issuers nobody can show that it is the router"

@@ -43,7 +43,9 @@ def decide(observed: Observed, deadlines: Deadlines) -> Decision:
         situation = Situation(observed, deadlines, target=serving(observed.history), problem=problem)
         return Decision(observed.history, None, None, build_status(situation), None)
     update = plan_update(observed)
-    policy = build_policy(observed.endpoint, max_replicas(observed.endpoint), observed.upstream_leave)
+    policy = build_policy(
+        observed.endpoint, max_replicas(observed.endpoint), observed.upstream_leave, issuers=observed.issuers
+    )
     situation = Situation(observed, deadlines, update=update, target=update.target, policy=policy)
     status = build_status(situation)
     return Decision(kept(update.history), update.target, policy, status, situation.look_again)

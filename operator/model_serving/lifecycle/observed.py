@@ -7,7 +7,7 @@ from datetime import datetime
 
 from model_serving.api.endpoint import ServingEndpoint
 from model_serving.lifecycle.revision import History, Shape
-from model_serving.proxy_config import ProxyStatus
+from model_serving.proxy_config import Issuer, ProxyStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,8 @@ class Observed:
     """The platform's own words for refusing to make a child object."""
     upstream_leave: str = "public"
     """Which hosts may be called: `public`, `private` or `local`."""
+    issuers: tuple[Issuer, ...] = ()
+    """Whose tokens callers may show."""
     may_reshape: bool = True
     """Whether this endpoint may follow a change of image or platform settings now (a few at a time do)."""
     url: str = ""

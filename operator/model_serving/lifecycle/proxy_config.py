@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
+
+from msgspec import structs, to_builtins
 
 from model_serving import proxy_config as contract
 from model_serving.api.base import Model
@@ -15,6 +18,8 @@ from model_serving.api.types import SecretRef
 from model_serving.lifecycle.observed import Finding
 from model_serving.lifecycle.revision import Revision, digest
 
+WORKSPACE = "model-serving-workspace"
+"""The ServiceAccount of a namespace's front door, whose principal headers proxies believe."""
 _LONGEST_REQUEST = 300
 """Seconds; the default of the platforms' setting."""
 _LAST_WORDS = 3
@@ -88,16 +93,24 @@ def tls_secret(revision: Revision) -> str:
     return str(revision.shape.proxy.get("tls", ""))
 
 
-def build_policy(endpoint: ServingEndpoint, replicas: int, leave: str) -> contract.Policy:
-    """The live policy: limits already divided among `replicas`, grants, and which hosts may be called."""
+def build_policy(
+    endpoint: ServingEndpoint, replicas: int, leave: str, *, issuers: Sequence[contract.Issuer] = ()
+) -> contract.Policy:
+    """The live policy: limits already divided among `replicas`, grants, callable hosts, whose tokens count."""
     limits = [
         contract.Limit(key=str(limit.key), calls=share(limit.calls, replicas))
         for limit in all_limits(endpoint)
         if limit.calls is not None
     ]
-    grants = _grants(endpoint)
-    version = digest([[(x.key, x.calls) for x in limits], [(g.kind, g.name, g.level) for g in grants], leave])
-    return contract.Policy(version=version, limits=limits, grants=grants, upstream_leave=leave)
+    policy = contract.Policy(
+        version="",
+        limits=limits,
+        grants=_grants(endpoint),
+        upstream_leave=leave,
+        issuers=list(issuers),
+        router=f"system:serviceaccount:{endpoint.metadata.namespace}:{WORKSPACE}" if issuers else "",
+    )
+    return structs.replace(policy, version=digest(to_builtins(policy)))
 
 
 def all_limits(endpoint: ServingEndpoint) -> list[RateLimit]:
