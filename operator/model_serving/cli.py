@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import click
 
@@ -21,6 +21,7 @@ T = TypeVar("T")
 
 PORT = click.IntRange(0, 65535)
 FILE = click.Path(exists=True, path_type=Path)
+USAGE_GROUPS = ["endpoint", "principal", "entity", "model", "error", "day", "hour"]
 OUTPUT = click.option(
     "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="json is for programs."
 )
@@ -97,6 +98,44 @@ def status(state: Path, output: str) -> None:
     sys.exit(0 if all(row.ready for row in rows) else 1)
 
 
+@main.command()
+@click.option("--state", type=click.Path(path_type=Path), default=".model-serving", show_default=True)
+@click.option(
+    "-f", "--file", "log", type=click.File("rb"), help="An access log instead, as kubectl logs prints it; - is stdin."
+)
+@click.option("--by", type=click.Choice(USAGE_GROUPS), multiple=True, default=["endpoint"], show_default=True)
+@click.option("--endpoint", default="", help="Calls to this endpoint only.")
+@click.option("--principal", default="", help="Calls of this caller only.")
+@click.option("--since", default="", help="Calls from then on: 30m, 24h, 7d, 2w, a date or a time.")
+@click.option("--output", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
+def usage(log: BinaryIO | None, by: tuple[str, ...], output: str, **options: Any) -> None:
+    """Show calls, tokens and durations: of `run`, or of a cluster's access log. Exit code 0 even if there were none."""
+    from datetime import UTC, datetime
+
+    from rich.console import Console
+
+    from model_serving.local import usage_report as report
+    from model_serving.local.errors import InputError
+    from model_serving.local.usage_store import Query
+
+    def sums() -> tuple[Query, report.Rows]:
+        since = report.parse_since(options["since"], datetime.now(UTC)) if options["since"] else ""
+        query = Query(tuple(dict.fromkeys(by)), options["endpoint"], options["principal"], since)
+        if log is None:
+            return query, report.sums_of_state(options["state"], query)
+        return query, report.sums_of_log(log, query, log.name)
+
+    query, rows = _settings(sums, InputError, "cannot show usage")
+    if not rows:
+        click.echo("no calls are recorded that fit", err=True)
+    elif output == "table":
+        Console(width=None if sys.stdout.isatty() else 200).print(report.usage_table(rows, query))
+    if output == "json":
+        click.echo(report.usage_json(rows))
+    elif output == "csv":
+        click.echo(report.usage_csv(rows))
+
+
 @main.command("demo-provider")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=PORT, default=8090, show_default=True, help="Port to listen on.")
@@ -168,11 +207,11 @@ def key_create(namespace: str, principal: str, groups: tuple[str, ...]) -> None:
     click.echo(new)
 
 
-def _settings(read: Callable[[], T], error: type[Exception]) -> T:
+def _settings(read: Callable[[], T], error: type[Exception], what: str = "cannot start") -> T:
     try:
         return read()
     except error as problem:
-        click.echo(f"cannot start: {problem}", err=True)
+        click.echo(f"{what}: {problem}", err=True)
         sys.exit(2)
 
 

@@ -1,7 +1,7 @@
 """One child process: started, fed over its control pipe, watched and ended. Called by `supervised.py`.
 
-A child prints one JSON line with its ports when it listens, and ends by itself when its control pipe does: no child
-outlives its runner for longer than its calls in flight.
+A child prints one JSON line with its ports when it listens, then its access log, and ends by itself when its control
+pipe does: no child outlives its runner for longer than its calls in flight.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,11 @@ from typing import Any
 CONTROL_FD = "MODEL_SERVING_CONTROL_FD"
 _LARGEST_LOG = 10 * 1024 * 1024
 _LAST_WORDS = 500
+_READ_BYTES = 256 * 1024
+_END_SECONDS = 5.0
+
+Lines = Callable[[bytes], Awaitable[None]]
+"""Takes whole lines of what a child prints."""
 
 
 class ChildError(Exception):
@@ -35,15 +40,19 @@ class Program:
     arguments: Sequence[str]
     environ: Mapping[str, str]
     log: Path
+    lines: Lines | None = None
+    """Takes what it prints once it listens; None: nobody does."""
 
 
 class Child:
     """A process that listens. Made by `start_child`."""
 
-    def __init__(self, process: asyncio.subprocess.Process, control: asyncio.WriteTransport, log: Path) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, control: asyncio.WriteTransport, program: Program) -> None:
         self._process = process
         self._control = control
-        self._log = log
+        self._log = program.log
+        self._lines = program.lines
+        self._reading: asyncio.Task[None] | None = None
         self.port = 0
         self.admin_port = 0
 
@@ -68,10 +77,14 @@ class Child:
             self.end(signal.SIGKILL)
             await self._process.wait()
             raise ChildError(self.last_words() or "it ended without a word") from None
+        self._reading = asyncio.create_task(self._read(self._process.stdout))
 
     async def wait(self) -> int:
-        """Its exit code, negative for a signal."""
+        """Its exit code, negative for a signal; by then everything that it printed is handed on."""
         code = await self._process.wait()
+        if self._reading is not None:
+            await asyncio.wait({self._reading}, timeout=_END_SECONDS)
+            self._reading.cancel()
         self._control.close()
         return code
 
@@ -82,6 +95,19 @@ class Child:
                 self._process.send_signal(number)
             except ProcessLookupError:
                 pass
+
+    async def _read(self, stdout: asyncio.StreamReader) -> None:
+        """Reads on, so that the child never writes to a full pipe."""
+        tail = b""
+        while data := await stdout.read(_READ_BYTES):
+            if self._lines is None:
+                continue
+            whole, end, rest = data.rpartition(b"\n")
+            if end:
+                await self._lines(tail + whole + end)
+                tail = rest
+            else:
+                tail = (tail + rest)[-_READ_BYTES:]
 
     def last_words(self) -> str:
         """The last line that it logged."""
@@ -111,7 +137,7 @@ async def start_child(program: Program) -> Child:
         os.close(reading)
     pipe = os.fdopen(writing, "wb", 0)
     control, _ = await asyncio.get_running_loop().connect_write_pipe(asyncio.Protocol, pipe)
-    return Child(process, control, program.log)
+    return Child(process, control, program)
 
 
 def _open_log(path: Path) -> Any:

@@ -19,6 +19,7 @@ class StateFolder:
 
     lock               held by the one runner that uses the folder
     state.sqlite       endpoints, revisions, status; never the value of a Secret
+    usage.sqlite       what calls used; never their content
     user.json          the user that `run` made, with the token
     secrets/NS/NAME/KEY            values of Secrets, 0600
     endpoints/UID/policy/…         the live policy of an endpoint
@@ -29,6 +30,7 @@ class StateFolder:
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
         self.database = self.root / "state.sqlite"
+        self.usage = self.root / "usage.sqlite"
         self.user = self.root / "user.json"
         self.secrets = self.root / "secrets"
         self.endpoints = self.root / "endpoints"

@@ -17,7 +17,7 @@ from model_serving.api.conditions import Cause, Reason
 from model_serving.lifecycle.observed import Finding
 from model_serving.lifecycle.proxy_config import build_proxy_config
 from model_serving.lifecycle.revision import Revision
-from model_serving.local.child import Child, Program
+from model_serving.local.child import Child, Lines, Program
 from model_serving.local.folder import write_private
 from model_serving.local.secret_files import secret_exists
 from model_serving.local.supervised import Hooks, Supervised
@@ -40,6 +40,8 @@ class ProxyPlan:
     secrets: Path
     """Of the endpoint's namespace."""
     log: Path
+    lines: Lines | None = None
+    """Takes their access logs."""
 
 
 class Instance:
@@ -57,7 +59,7 @@ class Instance:
         self._lay_out()
         environ = {**plan.environ, "MODEL_SERVING_ROOT": str(self._root)}
         greet = Hooks(lambda child: child.tell({"router_key": plan.router_key}), hooks.wake)
-        self._process = Supervised(Program(plan.arguments, environ, plan.log), greet)
+        self._process = Supervised(Program(plan.arguments, environ, plan.log, plan.lines), greet)
 
     @property
     def child(self) -> Child | None:

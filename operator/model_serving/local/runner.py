@@ -24,6 +24,7 @@ from model_serving.local.sample import SampleSource
 from model_serving.local.settings import RunSettings, demo_program, router_program
 from model_serving.local.store import Store, open_store
 from model_serving.local.supervised import Hooks, Supervised
+from model_serving.local.usage_writer import UsageWriter
 from model_serving.local.users import UsersWatch, load_owner
 from model_serving.local.workspace import Surroundings, Workspace
 
@@ -79,12 +80,13 @@ async def _serve(settings: RunSettings, folder: StateFolder, store: Store, repor
     keeper = Keeper(report, ending.asked)
     keeper.tell(inputs.apply(datetime.now(UTC)))
     port = await claim_port(settings.host, settings.port, "--port")
-    demo = await _start_demo(settings, folder, sources, keeper)
     router_key = secrets.token_hex(32)
-    router = Router(router_program(settings, folder, port), keeper.wake, router_key)
     base = f"http://{settings.shown_host}:{port}/serving-endpoints"
-    async with aiohttp.ClientSession() as session:
-        workspace = Workspace(Surroundings(settings, folder, router_key, base, session, keeper.wake), store)
+    async with UsageWriter(folder.usage, report) as usage, aiohttp.ClientSession() as session:
+        demo = await _start_demo(settings, folder, sources, keeper)
+        router = Router(router_program(settings, folder, port, usage.take), keeper.wake, router_key)
+        around = Surroundings(settings, folder, router_key, base, session, keeper.wake, usage.take)
+        workspace = Workspace(around, store)
         token = owner.token if owner else None
         try:
             await keeper.keep(Parts(inputs, users, router, workspace, session, base, token, demo))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from model_serving.lifecycle.observed import Deadlines
-from model_serving.local.child import CONTROL_FD, Program
+from model_serving.local.child import CONTROL_FD, Lines, Program
 from model_serving.local.errors import InputError
 from model_serving.local.folder import StateFolder
 from model_serving.local.sample import DEMO_PORT
@@ -74,8 +74,8 @@ def child_environ(settings: RunSettings, **values: str) -> dict[str, str]:
     }
 
 
-def router_program(settings: RunSettings, folder: StateFolder, port: int) -> Program:
-    """The router, which owns the port."""
+def router_program(settings: RunSettings, folder: StateFolder, port: int, lines: Lines) -> Program:
+    """The router, which owns the port; `lines` takes its access log."""
     # Terraform wants a workspace id that is a number and never changes.
     workspace = int.from_bytes(hashlib.sha256(str(folder.root).encode()).digest()[:6], "big")
     environ = child_environ(
@@ -85,7 +85,7 @@ def router_program(settings: RunSettings, folder: StateFolder, port: int) -> Pro
         WORKSPACE_ID=str(workspace),
         DRAIN_DELAY_SECONDS=_ROUTER_DRAIN_DELAY,
     )
-    return Program(command("router"), environ, folder.logs / "router.log")
+    return Program(command("router"), environ, folder.logs / "router.log", lines)
 
 
 def demo_program(settings: RunSettings, folder: StateFolder, port: int) -> Program:

@@ -17,6 +17,7 @@ from model_serving.api.status import EndpointStatus
 from model_serving.lifecycle.decide import decide
 from model_serving.lifecycle.observed import Finding, Observed
 from model_serving.lifecycle.revision import Shape
+from model_serving.local.child import Lines
 from model_serving.local.folder import StateFolder
 from model_serving.local.front import Entry, table_entry
 from model_serving.local.instance import ProxyPlan
@@ -38,6 +39,8 @@ class Surroundings:
     """Of the router, up to and including `/serving-endpoints`."""
     session: aiohttp.ClientSession
     wake: Callable[[], None]
+    lines: Lines
+    """Takes the proxies' access logs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +121,7 @@ class Workspace:
                 folder=around.folder.endpoints / uid,
                 secrets=around.folder.secrets / endpoint.metadata.namespace,
                 log=around.folder.logs / f"proxy-{endpoint.metadata.name}.log",
+                lines=around.lines,
             )
             hooks = Hooks(greet=lambda _: None, wake=around.wake)
             self._proxies[uid] = EndpointProxies(plan, hooks, self._deadlines.progress)

@@ -14,7 +14,7 @@ from queue import SimpleQueue
 
 import msgspec
 
-from model_serving.proxy.usage_record import UsageRecord
+from model_serving.usage_record import UsageRecord
 
 BATCH = 256
 """Records that are rendered at once, unless a tick comes first."""

@@ -6,10 +6,11 @@ import time
 
 from model_serving.proxy.access_log import AccessLog
 from model_serving.proxy.course import Course
+from model_serving.proxy.errors import code_of
 from model_serving.proxy.metrics import Metrics
 from model_serving.proxy.settings import ProcessSettings
 from model_serving.proxy.tracing import Tracer
-from model_serving.proxy.usage_record import record_of
+from model_serving.usage_record import NAME_LENGTH, UsageRecord
 
 
 class Journal:
@@ -65,3 +66,33 @@ def open_journal(metrics: Metrics, settings: ProcessSettings) -> Journal:
     fd = settings.access_log_fd
     metrics.log = AccessLog(fd) if fd is not None else None
     return Journal(metrics, metrics.log)
+
+
+def record_of(course: Course, ts: str, now: float) -> UsageRecord:
+    """The record of a call that has ended at `now` (the loop's clock), `ts` as text."""
+    runtime, principal, call, target, usage = course.runtime, course.principal, course.call, course.target, course.usage
+    status, began = course.status, course.began
+    upstream = target.target if target is not None else None
+    return UsageRecord(
+        ts,
+        course.id.decode("latin-1"),
+        status,
+        int((now - began) * 1e6) / 1000,
+        runtime.config.endpoint if runtime is not None else "",
+        runtime.config.config_version if runtime is not None else 0,
+        upstream.entity if upstream is not None else "",
+        upstream.provider if upstream is not None else "",
+        upstream.model if upstream is not None else "",
+        runtime.task if runtime is not None else "",
+        principal.name[:NAME_LENGTH] if principal is not None else "",
+        course.error_code or ("" if status == 200 else code_of(status)),
+        call is not None and call.stream,
+        int((course.first_byte - began) * 1e6) / 1000 if course.pieces else 0.0,
+        usage.prompt_tokens if usage is not None else None,
+        usage.completion_tokens if usage is not None else None,
+        usage.cached_tokens if usage is not None else 0,
+        usage.reasoning_tokens if usage is not None else 0,
+        course.bytes_in,
+        course.bytes_out,
+        course.request.headers.get(b"user-agent", b"")[:NAME_LENGTH].decode("latin-1"),
+    )
