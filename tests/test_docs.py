@@ -33,8 +33,9 @@ from model_serving.controller.desired.network_policy import CLIENTS_LABEL
 from model_serving.controller.desired.owner import ENDPOINT_LABEL
 from model_serving.controller.settings import PREFIX, Settings
 from model_serving.proxy import errors
-from model_serving.proxy.limits import refused
-from model_serving.proxy_config import Limit
+from model_serving.proxy.limits.plan import Lack, Slot, refusal
+from model_serving.proxy.limits.rules import Term
+from model_serving.proxy.limits.window import Window
 from model_serving.reference import NOT_REPORTED, documented_names, unsupported_fields
 from tests.lifecycle.test_status import ROWS
 
@@ -349,7 +350,7 @@ _GENERAL = (errors.ProxyError, errors.ProviderError)
 
 def test_the_answer_to_a_call_too_many_is_quoted() -> None:
     (block,) = (str(block.values[0]) for block in blocks("http"))
-    error = refused(Limit(key="user", calls=60), 23)
+    error = refusal([Lack(Slot(Window(), Term("calls:user:ada", "user", "each user", 60), 1), 1, 0, 23)], 1)
     assert error.message in block
     assert f"{error.status} Too Many" in block
     assert "retry-after: 23" in block

@@ -8,6 +8,7 @@ Files of a proxy (below one root, see `Layout`):
     policy/policy.json        `Policy`: mutable, applied live
     secrets/SECRET/KEY        credentials, re-read when they change; absent until the Secret exists
     api-keys/SHA256           one `ApiKey` per file, named by the hexadecimal SHA-256 of the key
+    limits-store/password     of the limits' common store, and `ca.crt` if its certificate needs one; optional
 """
 
 from __future__ import annotations
@@ -52,10 +53,25 @@ class ProxyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
 
 
 class Limit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """At most `calls` in any 60 seconds, per `key`: `endpoint` or `user`. 0 blocks. Already this replica's share."""
+    """At most `calls`, or `tokens`, in any 60 seconds over all proxies; 0 blocks, None does not limit.
+
+    `key`: `endpoint`, `user`, `user_group` or `service_principal`; `principal` names whom, empty with `user`: each.
+    """
 
     key: str
-    calls: int
+    calls: int | None = None
+    tokens: int | None = None
+    principal: str = ""
+
+
+class LimitsStore(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The Valkey or Redis in which proxies count together: `valkey://HOST:PORT/DB`, `valkeys://` with TLS.
+
+    `name` sets an endpoint's counters apart from others'. The password, if any, is a file (`Layout.limits_store`).
+    """
+
+    url: str
+    name: str
 
 
 class Grant(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -89,6 +105,9 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
 
     version: str
     limits: list[Limit] = []
+    limits_parts: int = 1
+    """The largest number of proxies; without a store each grants this part of every limit."""
+    limits_store: LimitsStore | None = None
     grants: list[Grant] = []
     upstream_leave: str = "public"
     """Which hosts may be called: `public` (https only), `private` (the admin's leave), `local` (loopback too)."""
@@ -113,6 +132,7 @@ class Layout:
         self.policy = root / "policy" / "policy.json"
         self.secrets = root / "secrets"
         self.api_keys = root / "api-keys"
+        self.limits_store = root / "limits-store"
 
     def credential(self, file: CredentialFile) -> Path:
         """The path of one credential."""
@@ -140,6 +160,8 @@ class ProxyStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     credentials: list[CredentialReport] = []
     problems: list[str] = []
     in_flight: int = 0
+    limits_problem: str = ""
+    """Why this proxy does not count together with the others although it should; empty when it does."""
 
 
 TLS_CERTIFICATE, TLS_KEY = "tls.crt", "tls.key"

@@ -145,6 +145,11 @@ class LimitExceeded(ProxyError):
     def __init__(self, message: str, key: str, retry_after: float) -> None:
         super().__init__(f"REQUEST_LIMIT_EXCEEDED: {message}", retry_after=retry_after)
         self.key = key
+        self.lines: list[tuple[bytes, bytes]] = []
+        """The limit in OpenAI's `x-ratelimit-*` headers."""
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        return [*super().headers(), *self.lines]
 
 
 class Overloaded(ProxyError):

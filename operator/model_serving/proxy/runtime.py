@@ -15,9 +15,10 @@ from model_serving.proxy.credentials.scheme import Scheme
 from model_serving.proxy.hosts import Leave, scheme_refusal
 from model_serving.proxy.http.head import clean_value
 from model_serving.proxy.http.pool import Origin
+from model_serving.proxy.limits.rules import KEYS, Rules
 from model_serving.proxy.providers.base import Provider
 from model_serving.proxy.providers.registry import PROVIDERS
-from model_serving.proxy_config import CredentialFile, Limit, Policy, ProxyConfig, Target
+from model_serving.proxy_config import CredentialFile, LimitsStore, Policy, ProxyConfig, Target
 
 USER_AGENT = b"model-serving"
 
@@ -54,7 +55,8 @@ class Runtime:
     targets: tuple[CompiledTarget, ...]
     config_head: bytes
     policy_version: str
-    limits: tuple[Limit, ...]
+    limits: Rules
+    limits_store: LimitsStore | None
     access: Access
 
     @property
@@ -78,16 +80,18 @@ def compile_runtime(config: ProxyConfig, policy: Policy) -> Runtime:
     except ValueError:
         raise CompileError(f"policy: upstream_leave {policy.upstream_leave} is not known") from None
     for limit in policy.limits:
-        if limit.key not in ("endpoint", "user"):
-            raise CompileError(f"policy: limit key {limit.key} is not known: use endpoint or user")
+        if limit.key not in KEYS:
+            raise CompileError(f"policy: limit key {limit.key} is not known: use one of {', '.join(KEYS)}")
     config_head = b"x-config-version: %d\r\n" % config.config_version
+    task = tasks.pop()
     return Runtime(
         config=config,
-        task=tasks.pop(),
+        task=task,
         targets=tuple(_compile_target(target, leave, config_head) for target in config.targets),
         config_head=config_head,
         policy_version=policy.version,
-        limits=tuple(policy.limits),
+        limits=Rules(policy.limits, policy.limits_parts, task),
+        limits_store=policy.limits_store,
         access=Access(policy.grants),
     )
 
