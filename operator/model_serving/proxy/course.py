@@ -20,7 +20,7 @@ class Course:
 
     __slots__ = (
         "began", "bytes_in", "bytes_out", "call", "error_code", "first_byte", "id", "last_byte", "pieces", "principal",
-        "request", "reservation", "route", "runtime", "status", "target", "usage",
+        "request", "reservation", "route", "runtime", "sent", "status", "target", "unused", "usage",
     )  # fmt: skip
 
     def __init__(self, request: Request, began: float, call_id: bytes) -> None:
@@ -33,6 +33,10 @@ class Course:
         self.call: Call | None = None
         self.target: CompiledTarget | None = None
         self.reservation: Reservation | None = None
+        self.sent = True
+        """False when it is certain that the provider never got the call."""
+        self.unused = False
+        """The provider answered with an error, which uses no tokens."""
         self.status = 0
         """The answer's; of a stream that broke the error's; 499 when the client left."""
         self.error_code = ""

@@ -109,6 +109,7 @@ class TargetCall:
 
     def whole(self, status: int, headers: dict[bytes, bytes], body: bytes, framed: bool) -> Answer:
         if not 200 <= status < 300:
+            self._course.unused = True
             retry_after = _seconds(headers.get(b"retry-after", b""))
             raise self._target.provider.error(status, self._services.credentials.scrub(body), retry_after)
         course = self._course
@@ -121,6 +122,7 @@ class TargetCall:
 
     def broken(self, failure: Failure) -> ProxyError:
         entity = self._target.entity
+        self._course.sent = failure.sent
         if failure.cause is Cause.FORBIDDEN:
             return Unavailable(f"served entity {entity} may not be called: {failure.detail}", retry_after=5.0)
         if failure.cause is Cause.CONNECT:
@@ -138,7 +140,8 @@ class TargetCall:
         if self._stream is not None:
             course.usage = self._stream.usage
         if course.reservation is not None:
-            course.reservation.settle(course.usage.total_tokens if course.usage else None, now)
+            used = course.usage.total_tokens if course.usage is not None else 0
+            course.reservation.settle(used or (0 if course.unused else None), now, course.sent)
         self._services.journal.ended(course, now)
 
 
