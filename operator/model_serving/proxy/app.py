@@ -49,7 +49,7 @@ class ProxyService:
         def rule(origin: Origin, address: str) -> str:
             return refusal(address, Leave(origin.realm), denied)
 
-        self._pool = Pool(loop, rule)
+        self._pool = Pool(loop, rule, settings.upstream)
         services = Services(self._pool, self.state.credentials, metrics, self._journal, loop.time, time.time)
         self.pipeline = Pipeline(
             self.state,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
+
+from model_serving.proxy.http.pool import PoolSettings
 
 PREFIX = "MODEL_SERVING_"
 STDOUT = 1
@@ -54,6 +57,7 @@ class ProxySettings:
 
     root: Path
     process: ProcessSettings = field(default_factory=ProcessSettings)
+    upstream: PoolSettings = field(default_factory=PoolSettings)
     denied_addresses: frozenset[str] = frozenset()
     """Addresses that are never called, such as the API server's."""
     stream_idle_seconds: float = 120.0
@@ -71,6 +75,7 @@ class ProxySettings:
         return cls(
             root=Path(root),
             process=ProcessSettings.from_environ(environ),
+            upstream=_upstream(environ),
             denied_addresses=frozenset(part.strip() for part in denied.split(",") if part.strip()),
             stream_idle_seconds=_read(environ, "STREAM_IDLE_SECONDS", _seconds, 120.0),
             tls_secret=_read(environ, "TLS_SECRET", _secret_name, ""),
@@ -94,6 +99,16 @@ class RouterSettings:
             workspace_id=_read(environ, "WORKSPACE_ID", _digits, "0"),
             hold_seconds=_read(environ, "HOLD_SECONDS", _seconds, 60.0),
         )
+
+
+def _upstream(environ: Mapping[str, str]) -> PoolSettings:
+    return PoolSettings(
+        connections=_read(environ, "UPSTREAM_MAX_CONNECTIONS", _count, 1024),
+        waiting=_read(environ, "UPSTREAM_MAX_WAITING", _count, 1024),
+        wait_seconds=_read(environ, "UPSTREAM_WAIT_SECONDS", _seconds, 10.0),
+        connect_seconds=_read(environ, "UPSTREAM_CONNECT_SECONDS", _seconds, 10.0),
+        ca_file=_read(environ, "UPSTREAM_CA_FILE", _certificates, ""),
+    )
 
 
 def _read(environ: Mapping[str, str], name: str, convert: Callable[[str], T], default: T) -> T:
@@ -134,6 +149,16 @@ def _switch(text: str) -> bool:
     if text.lower() not in ("on", "off"):
         raise ValueError("it must be on or off")
     return text.lower() == "on"
+
+
+def _certificates(text: str) -> str:
+    try:
+        ssl.create_default_context(cafile=text)
+    except ssl.SSLError:
+        raise ValueError("the file holds no certificates in PEM format") from None
+    except OSError as error:
+        raise ValueError(f"the file cannot be read: {error.strerror}") from None
+    return text
 
 
 def _digits(text: str) -> str:

@@ -70,9 +70,11 @@ class Names:
         if self._loop.time() >= name.fresh_until:
             self._look(host, name)
 
-    def forget(self, kept: set[str]) -> None:
-        """Forgets all names but these."""
-        self._names = {host: name for host, name in self._names.items() if host in kept or name.lookup is not None}
+    def forget(self, kept: set[str], now: float) -> None:
+        """Forgets what is known of all names but these, unless it is still good."""
+        for host, name in list(self._names.items()):
+            if host not in kept and name.lookup is None and now >= name.good_until:
+                del self._names[host]
 
     def _look(self, host: str, name: Name) -> asyncio.Task[None]:
         if name.lookup is None:

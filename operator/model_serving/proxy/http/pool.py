@@ -9,33 +9,24 @@ five, and a request sent into that moment would be lost.
 from __future__ import annotations
 
 import asyncio
-import socket
-import ssl
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from model_serving.proxy.http.client import ClientConnection
-from model_serving.proxy.http.names import GONE_SECONDS, Name, Names
+from model_serving.proxy.http.dial import AddressRule, DialError, Dialler, Origin
+from model_serving.proxy.http.names import GONE_SECONDS, Name
 from model_serving.proxy.http.response import Cause, Failure, ResponseListener
+
+__all__ = ["AddressRule", "Fetch", "Origin", "Pool", "PoolSettings"]
 
 IDLE_SECONDS = 4.0
 MAX_IDLE = 512
 
 
-class Origin(NamedTuple):
-    """Where connections lead. `realm` keeps connections apart that were made under different rules."""
-
-    https: bool
-    host: str
-    port: int
-    realm: str = ""
-
-
 @dataclass(frozen=True, slots=True)
-class PoolLimits:
-    """What one origin gets, and how its TLS is verified. Times in seconds."""
+class PoolSettings:
+    """What one origin gets. Times in seconds."""
 
     connections: int = 1024
     waiting: int = 1024
@@ -45,14 +36,6 @@ class PoolLimits:
     """For all addresses of a name together, lookup and TLS handshake included."""
     ca_file: str = ""
     """Certificates of authorities in PEM that are trusted besides the system's."""
-
-
-AddressRule = Callable[[Origin, str], str]
-"""Why an origin's address may not be connected to; empty when it may."""
-
-
-class ForbiddenAddressError(Exception):
-    """The rule refuses each address of an origin; the text says why."""
 
 
 class Step(Protocol):
@@ -92,19 +75,18 @@ class Fetch:
 class _Waiting:
     """A request that waits for a connection."""
 
-    __slots__ = ("cancelled", "fetch", "listener", "request", "until")
+    __slots__ = ("_queue", "fetch", "listener", "request", "until")
 
-    def __init__(self, fetch: Fetch, request: bytes, listener: ResponseListener, until: float) -> None:
+    def __init__(self, lane: _Lane, fetch: Fetch, request: bytes, listener: ResponseListener) -> None:
+        self._queue = lane.waiting
         self.fetch = fetch
         self.request = request
         self.listener = listener
-        self.until = until
-        self.cancelled = False
+        self.until = 0.0
 
     def cancel(self) -> None:
-        """It is passed over; what it holds is let go at once."""
-        self.cancelled = True
-        self.request = b""
+        """Leaves its place to the others."""
+        self._queue.remove(self)
 
 
 class _Lane:
@@ -125,14 +107,6 @@ class _Lane:
     @property
     def unused(self) -> bool:
         return not (self.open or self.dialling or self.waiting)
-
-    def addresses(self, known: tuple[str, ...]) -> list[str]:
-        """The addresses in the order in which this dial tries them: the first family's take turns to be first."""
-        leading = [address for address in known if (":" in address) == (":" in known[0])] if known else []
-        others = [address for address in known if address not in leading]
-        start = self.turn % len(leading) if leading else 0
-        self.turn += 1
-        return leading[start:] + leading[:start] + others
 
 
 class _Pooled(ClientConnection):
@@ -158,19 +132,19 @@ class _Pooled(ClientConnection):
 class Pool:
     """The connections of all origins."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, rule: AddressRule, limits: PoolLimits | None = None) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, rule: AddressRule, settings: PoolSettings | None = None
+    ) -> None:
         self._loop = loop
-        self._rule = rule
-        self._limits = limits or PoolLimits()
-        self._names = Names(loop)
+        self._settings = settings or PoolSettings()
+        self._dialler = Dialler(loop, rule, seconds=self._settings.connect_seconds, ca_file=self._settings.ca_file)
         self._lanes: dict[Origin, _Lane] = {}
-        self._tls: ssl.SSLContext | None = None
 
     def send(self, origin: Origin, request: bytes, listener: ResponseListener) -> Fetch:
         """Sends a complete request; the listener hears of the answer, never from within this call."""
         lane = self._lanes.get(origin)
         if lane is None:
-            lane = self._lanes[origin] = _Lane(origin, self._names.of(origin.host))
+            lane = self._lanes[origin] = _Lane(origin, self._dialler.names.of(origin.host))
         fetch = Fetch()
         connection = self._take(lane) if not lane.waiting else None
         if connection is not None:
@@ -178,10 +152,10 @@ class Pool:
             connection.send(request, listener)
         elif self._has_room(lane):
             self._dial(lane, fetch, request, listener)
-        elif len(lane.waiting) < self._limits.waiting:
-            waiting = _Waiting(fetch, request, listener, self._loop.time() + self._limits.wait_seconds)
+        elif len(lane.waiting) < self._settings.waiting:
+            fetch.step = waiting = _Waiting(lane, fetch, request, listener)
+            waiting.until = self._loop.time() + self._settings.wait_seconds
             lane.waiting.append(waiting)
-            fetch.step = waiting
         else:
             full = f"{lane.open + lane.dialling} calls to it are under way and {len(lane.waiting)} more wait already"
             fetch.step = self._loop.call_soon(listener.response_failed, Failure(Cause.CONNECT, full, sent=False))
@@ -191,7 +165,7 @@ class Pool:
         """Closes connections that nobody used for a while or whose address is gone; called every second or so."""
         for origin, lane in list(self._lanes.items()):
             if lane.open:
-                self._names.refresh(origin.host)
+                self._dialler.names.refresh(origin.host)
             stale = [connection for connection in lane.idle if not self._fresh(lane, connection, now)]
             lane.idle = [connection for connection in lane.idle if connection not in stale]
             for connection in stale:
@@ -199,7 +173,7 @@ class Pool:
             self._give_up(lane, now)
             if lane.unused:
                 del self._lanes[origin]
-        self._names.forget({origin.host for origin in self._lanes})
+        self._dialler.names.forget({origin.host for origin in self._lanes}, now)
 
     def close(self) -> None:
         """Closes all idle connections."""
@@ -228,9 +202,6 @@ class Pool:
     def serve_next(self, lane: _Lane) -> None:
         """There is a connection again, or room for one: lets go ahead who has waited longest."""
         while lane.waiting:
-            if lane.waiting[0].cancelled:
-                lane.waiting.popleft()
-                continue
             connection = self._take(lane)
             if connection is None and not self._has_room(lane):
                 return
@@ -264,15 +235,14 @@ class Pool:
         return now - lane.name.seen.get(connection.address, now - GONE_SECONDS) < GONE_SECONDS
 
     def _has_room(self, lane: _Lane) -> bool:
-        return lane.open + lane.dialling < self._limits.connections
+        return lane.open + lane.dialling < self._settings.connections
 
     def _give_up(self, lane: _Lane, now: float) -> None:
-        """Fails the requests that have waited too long, and forgets those that nobody wants any more."""
-        while lane.waiting and (lane.waiting[0].cancelled or lane.waiting[0].until <= now):
+        """Fails the requests that have waited too long."""
+        while lane.waiting and lane.waiting[0].until <= now:
             waiting = lane.waiting.popleft()
-            if not waiting.cancelled:
-                late = f"none of its {lane.open} connections became free within {self._limits.wait_seconds:g} s"
-                waiting.listener.response_failed(Failure(Cause.CONNECT, late, sent=False))
+            late = f"none of its {lane.open} connections became free within {self._settings.wait_seconds:g} s"
+            waiting.listener.response_failed(Failure(Cause.CONNECT, late, sent=False))
 
     def _dial(self, lane: _Lane, fetch: Fetch, request: bytes, listener: ResponseListener) -> None:
         lane.dialling += 1
@@ -286,71 +256,11 @@ class Pool:
             self.serve_next(lane)
 
     async def _send_new(self, lane: _Lane, fetch: Fetch, request: bytes, listener: ResponseListener) -> None:
-        seconds = self._limits.connect_seconds
+        lane.turn += 1
         try:
-            async with asyncio.timeout(seconds):
-                connection = await self._connect(lane)
-        except ForbiddenAddressError as error:
-            listener.response_failed(Failure(Cause.FORBIDDEN, str(error), sent=False))
-        except TimeoutError:
-            listener.response_failed(Failure(Cause.CONNECT, f"no connection within {seconds:g} s", sent=False))
-        except (OSError, UnicodeError) as error:
-            listener.response_failed(Failure(Cause.CONNECT, _reason(error), sent=False))
+            connection = await self._dialler.dial(lane.origin, lane.turn - 1, lambda at: _Pooled(self, lane, at))
+        except DialError as error:
+            listener.response_failed(error.failure)
         else:
             fetch.connection = connection
             connection.send(request, listener)
-
-    async def _connect(self, lane: _Lane) -> ClientConnection:
-        origin = lane.origin
-        addresses = lane.addresses(await self._names.addresses(origin.host))
-        refusals = {address: self._rule(origin, address) for address in addresses}
-        allowed = [address for address in addresses if not refusals[address]]
-        if not allowed:
-            raise ForbiddenAddressError(f"{origin.host}: {next(iter(refusals.values()), 'it has no address')}")
-        share = self._limits.connect_seconds / len(allowed)  # one that is silent must leave time for the others
-        for address in allowed[:-1]:
-            try:
-                async with asyncio.timeout(share):
-                    return await self._open(lane, address)
-            except OSError:  # TimeoutError is one
-                continue  # the name has another address
-        return await self._open(lane, allowed[-1])
-
-    async def _open(self, lane: _Lane, address: str) -> ClientConnection:
-        origin = lane.origin
-        tls = self._tls_context() if origin.https else None
-        _, connection = await self._loop.create_connection(
-            lambda: _Pooled(self, lane, address),
-            address,
-            origin.port,
-            ssl=tls,
-            server_hostname=origin.host if tls else None,
-        )
-        return connection
-
-    def _tls_context(self) -> ssl.SSLContext:
-        # Made on first use: reading the certificates of the system takes 20 ms.
-        if self._tls is None:
-            tls = ssl.create_default_context()
-            tls.set_alpn_protocols(["http/1.1"])
-            if self._limits.ca_file:
-                tls.load_verify_locations(self._limits.ca_file)
-            self._tls = tls
-        return self._tls
-
-
-def _reason(error: Exception) -> str:
-    """What went wrong, without addresses of the inside."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its TLS certificate is not accepted: {error.verify_message}"
-    if isinstance(error, ssl.SSLError):
-        return f"TLS failed: {error.reason or 'handshake'}"
-    if isinstance(error, socket.gaierror):
-        return "its name is not found"
-    if isinstance(error, ConnectionRefusedError):
-        return "the connection is refused"
-    return (
-        f"no connection: {error.strerror or type(error).__name__}"
-        if isinstance(error, OSError)
-        else "its name is not valid"
-    )
