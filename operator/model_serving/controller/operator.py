@@ -25,6 +25,7 @@ from model_serving.controller.handlers import build_registry
 from model_serving.controller.health import HealthServer
 from model_serving.controller.history import Histories
 from model_serving.controller.intake import Intake
+from model_serving.controller.issuers import Issuers
 from model_serving.controller.lease import Lease
 from model_serving.controller.logs import configure_logs
 from model_serving.controller.metrics import Metrics
@@ -42,6 +43,8 @@ from model_serving.kube.config import ConfigError, Connection, connect
 log = logging.getLogger(__name__)
 
 _LONGEST_STOP = 20.0
+_PATIENCE_FOR_ISSUERS = 5.0
+"""How long the first look at endpoints waits for the keys of issuers, in seconds."""
 
 
 def run_operator(settings: Settings, environ: Mapping[str, str] | None = None) -> int:
@@ -89,6 +92,9 @@ class Operator:
         selections = watched_by_kopf(settings) + watched_by_us(settings)
         self._sweeper = Sweeper(client, self._cache, self._queue, selections, seconds=settings.full_pass_seconds)
         self._children = Children(client, self._cache)
+        self._issuers = Issuers(
+            client, settings.issuers, seconds=settings.issuers_renew_seconds, changed=self._look_at_all
+        )
         self._reconciler = Reconciler(self._tools(reader))
         self._lease = Lease(
             client, namespace=settings.operator_namespace, identity=settings.identity, seconds=settings.lease_seconds
@@ -135,10 +141,11 @@ class Operator:
         filled = asyncio.create_task(
             fill(self._client, self._cache, self._intake, self._settings, self._watches), name="fill the cache"
         )
-        self._work += [hold, filled]
+        self._work += [hold, filled, asyncio.create_task(self._issuers.run(), name="renew the keys of issuers")]
         await asyncio.wait({hold, filled, stopped}, return_when=asyncio.FIRST_COMPLETED)
         if not filled.done():
             return 0 if stop.is_set() else 1
+        await self._issuers.wait_for_first(_PATIENCE_FOR_ISSUERS)
         workers = asyncio.create_task(self._queue.run(self._reconcile, self._settings.workers), name="work")
         self._work += [
             workers,
@@ -180,6 +187,10 @@ class Operator:
     async def _stop_work(self) -> None:
         await _cancel(self._work)
 
+    def _look_at_all(self) -> None:
+        for key, _ in self._cache.endpoints():
+            self._queue.add(key)
+
     async def _reconcile(self, key: Key) -> float | None:
         began, result = time.monotonic(), "failed"
         try:
@@ -200,6 +211,7 @@ class Operator:
             children=self._children,
             histories=Histories(client, cache),
             observer=Observer(client, reader),
+            issuers=self._issuers,
             recorder=Recorder(client, self.metrics, identity=self._settings.identity),
             metrics=self.metrics,
         )
@@ -211,6 +223,10 @@ class Operator:
         restarts = sum(watch.restarts for watch in self._watches)
         yield metric.counter("watch_restarts", "Streams of our own watches after the first.", restarts)
         yield metric.counter("child_writes", "Children written or deleted.", self._children.writes)
+        yield metric.gauges("issuer_keys", "Keys of issuers that proxies accept.", "issuer", self._issuers.key_counts())
+        failing = {name: int(name in self._issuers.problems) for name in self._issuers.key_counts()}
+        yield metric.gauges("issuer_failing", "Whether the last reading of an issuer's keys failed.", "issuer", failing)
+        yield metric.counter("issuer_failures", "Readings of issuers' keys that failed.", self._issuers.failures)
         yield metric.gauges("cached_objects", "Objects remembered.", "kind", self._cache.counts())
         yield metric.requests(self._client.counts)
         yield metric.endpoints_by_condition(manifest for _, manifest in self._cache.endpoints())

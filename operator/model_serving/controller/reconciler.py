@@ -27,6 +27,7 @@ from model_serving.controller.desired.owner import OPERATOR, Owner, owner_of, po
 from model_serving.controller.desired.service import service_url
 from model_serving.controller.desired.shape import shape_of
 from model_serving.controller.evidence import MOST_PROXIES
+from model_serving.controller.issuers import recorded_issuers
 from model_serving.controller.nudge import nudge
 from model_serving.controller.pulse import Pulse
 from model_serving.controller.reshape_gate import ReshapeGate
@@ -38,6 +39,7 @@ from model_serving.lifecycle.decide import Decision, decide
 from model_serving.lifecycle.events import transitions
 from model_serving.lifecycle.observed import Deadlines, Finding, Observed
 from model_serving.lifecycle.revision import Shape, digest
+from model_serving.proxy_config import Issuer
 
 log = logging.getLogger(__name__)
 
@@ -136,6 +138,7 @@ class Reconciler:
             proxies=None if silent else evidence.proxies,
             problems=tuple(problems),
             upstream_leave=leave,
+            issuers=await self._issuers(owner),
             may_reshape=self._gate.may_pass(key, history, shape),
             url=self._url(owner),
             selector=pod_selector(owner),
@@ -175,6 +178,12 @@ class Reconciler:
         leave = "private" if labels.get(LEAVE_LABEL) == "true" else "public"
         self._leaves[namespace] = now + _LEAVE_SECONDS, leave
         return leave
+
+    async def _issuers(self, owner: Owner) -> tuple[Issuer, ...]:
+        """Whose tokens callers may show. While keys cannot be read, those that the policy has stay in it."""
+        issuers = self._tools.issuers
+        recorded = () if issuers.complete else await recorded_issuers(self._tools.client, owner)
+        return issuers.with_recorded(recorded)
 
     # Act
 

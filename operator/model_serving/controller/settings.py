@@ -7,7 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from model_serving.controller.issuer_settings import IssuerSetting, parse_issuers
+
 PREFIX = "MODEL_SERVING_"
+_LONGEST_QUOTE = 120
 
 
 class SettingsError(Exception):
@@ -79,6 +82,10 @@ class Settings:
     """How long a new proxy must be ready before an old one goes; its readiness alone is evidence enough by default."""
     run_as_user: int = _setting(_whole(0, 2**31 - 1), 65532)
     """The user that proxies run as; 0: left out, for platforms that assign one."""
+    issuers: tuple[IssuerSetting, ...] = _setting(parse_issuers, ())
+    """Whose tokens callers may show besides those of the cluster's ServiceAccounts: a YAML list."""
+    issuers_renew_seconds: int = _setting(_whole(5, 86400), 600)
+    """How often the issuers' keys are read anew."""
     workers: int = _setting(_whole(1, 200), 20)
     full_pass_seconds: int = _setting(_whole(10, 86400), 600)
     """How often every object is compared with what it should be, though no event asked for it."""
@@ -103,7 +110,7 @@ def from_environ(environ: Mapping[str, str]) -> Settings:
         try:
             values[item.name] = item.metadata["parse"](text)
         except ValueError as error:
-            complaints.append(f"{name}: {error}, not {text!r}")
+            complaints.append(f"{name}: {error}, not {text[:_LONGEST_QUOTE]!r}")
     settings = Settings(**values)
     if settings.min_ready_seconds >= settings.progress_deadline_seconds:
         complaints.append(f"{PREFIX}MIN_READY_SECONDS: set it below {PREFIX}PROGRESS_DEADLINE_SECONDS")

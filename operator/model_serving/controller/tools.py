@@ -9,6 +9,7 @@ from model_serving.controller.children import Children
 from model_serving.controller.events import Recorder
 from model_serving.controller.evidence import Observer
 from model_serving.controller.history import Histories
+from model_serving.controller.issuers import Issuers
 from model_serving.controller.metrics import Metrics
 from model_serving.controller.queue import Queue
 from model_serving.controller.settings import Settings
@@ -28,5 +29,6 @@ class Tools:
     children: Children
     histories: Histories
     observer: Observer
+    issuers: Issuers
     recorder: Recorder
     metrics: Metrics
