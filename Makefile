@@ -5,9 +5,11 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 PART   ?=
+CASES  ?= 100000
+SEED   ?=
 FILES  := $(if $(FILE),$(foreach f,$(FILE),-f $(f)),)
 
-.PHONY: help run setup check lint test crd cluster cluster-down bench format clean
+.PHONY: help run setup check lint test fuzz crd cluster cluster-down bench format clean
 .DEFAULT_GOAL := help
 
 help:            ## this list
@@ -36,6 +38,9 @@ lint: $(STAMP)   ## format, lint, types, import contracts
 
 test: $(STAMP)   ## the whole suite, a real Kubernetes included (PART=tests/proxy for a part)
 	@$(BIN)/python -m tests.run $(PART)
+
+fuzz: $(STAMP)  ## fuzz the HTTP layer against two other readers (CASES=N, SEED=S repeats a run)
+	@$(BIN)/python -m tests.fuzz --cases $(CASES) --seed '$(SEED)'
 
 crd: $(STAMP)    ## generate crds/ and manifests/policies from the models
 	@$(BIN)/python -m model_serving.generate
