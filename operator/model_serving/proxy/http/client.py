@@ -116,13 +116,18 @@ class ClientConnection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._awaits == _HEAD:  # else they are trailers
-            self._headers[name.lower()] = value
+            name = name.lower()
+            if name == b"transfer-encoding" and name in self._headers:
+                self._stop("it uses two transfer codings")
+            self._headers[name] = value
 
     def on_headers_complete(self) -> None:
         headers = self._headers
         status = self._parser.get_status_code()
         if self._head_bytes > MAX_HEAD_BYTES and sum(map(len, headers.values())) > MAX_HEAD_BYTES:
             self._stop(TOO_LARGE)
+        if status < 100:
+            self._stop("its status is not one")
         if status < 200:
             return
         self._status = status

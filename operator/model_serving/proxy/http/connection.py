@@ -75,6 +75,8 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserUpgrade:
             self._refuse(400, "this server does not switch protocols: send no Upgrade and no CONNECT")
         except httptools.HttpParserError as error:
+            if self._last:
+                return  # it stands behind the request that ends the connection, and is not read
             status, reason = self._refusal or (400, f"the request is not valid HTTP: {error}")
             self._refuse(status, reason)
         else:
@@ -112,6 +114,8 @@ class Connection(asyncio.Protocol):
     # What the parser tells us
 
     def on_message_begin(self) -> None:
+        if self._last:
+            raise _RefusedError
         self._in_message = True
         self._target = b""
         self._fields = []
