@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from model_serving.proxy import exposition
+from model_serving.proxy.exposition import CONTENT_TYPE
 from model_serving.proxy.http.exchange import Exchange
 from model_serving.proxy.http.head import lines
 from model_serving.proxy.metrics import Metrics
@@ -66,7 +66,7 @@ class Admin:
         return 200, _JSON, msgspec.json.encode(self._status())
 
     def _metrics_page(self) -> tuple[int, bytes, bytes]:
-        return 200, exposition.CONTENT_TYPE, self._metrics.render()
+        return 200, CONTENT_TYPE, self._metrics.render()
 
     def _usage_page(self) -> tuple[int, bytes, bytes]:
         return 200, _JSON, msgspec.json.encode(UsagePage(SECONDS, list(self._metrics.minutes.shown())))

@@ -25,7 +25,6 @@ Fields = dict[str, msgspec.Raw]
 _OPENAI_ROUTES = {("chat", "completions"): CHAT, ("completions",): COMPLETIONS, ("embeddings",): EMBEDDINGS}
 _LONGEST_PATH = 1024
 """Bytes. Anybody may ask for paths: without a bound, those that are remembered could fill the memory."""
-_OWN_FIELDS = ("client_request_id", "usage_context", "databricks_options")
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_text = msgspec.json.Decoder(str).decode
 _decode_scalar = msgspec.json.Decoder(bool | int | float).decode
@@ -52,6 +51,9 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     fields: Fields
     stream: bool
     entity: str = ""
+    client_request_id: msgspec.Raw | None = None
+    """The client's own words for the usage record, like `usage_context`; no provider sees them."""
+    usage_context: msgspec.Raw | None = None
 
 
 def find_route(path: bytes) -> Route | None:
@@ -91,12 +93,10 @@ def route_of(method: bytes, target: bytes) -> Route:
 
 
 def parse_fields(body: bytes) -> Fields:
-    """The top level of a body, Databricks' own fields taken out and `extra_params` merged. BadRequest."""
+    """The top level of a body, `extra_params` merged. BadRequest."""
     fields = decode_object(body)
     if "extra_params" in fields:
         fields = _extra_params(fields.pop("extra_params")) | fields
-    for name in _OWN_FIELDS:
-        fields.pop(name, None)
     return fields
 
 
@@ -123,10 +123,16 @@ def model_of(fields: Fields) -> str:
 
 
 def parse_call(route: Route, fields: Fields, task: str, endpoint: str) -> Call:
-    """The call that a body makes to `endpoint`, which serves `task` and nothing else. InvalidParameter."""
+    """The call that a body makes to `endpoint`, which serves `task` and nothing else. InvalidParameter.
+
+    Databricks' own fields are taken out.
+    """
     _check_task(route, fields, task, endpoint)
     _check_input(fields[INPUT_FIELDS[task]], task)
-    return Call(task, fields, task != EMBEDDINGS and _is_stream(fields), route.entity)
+    stream = task != EMBEDDINGS and _is_stream(fields)
+    pop = fields.pop
+    pop("databricks_options", None)
+    return Call(task, fields, stream, route.entity, pop("client_request_id", None), pop("usage_context", None))
 
 
 def text_of(raw: msgspec.Raw | None) -> str:

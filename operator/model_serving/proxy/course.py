@@ -15,12 +15,22 @@ from model_serving.proxy.usage import Usage
 NO_ROUTE = Route()
 
 
+class Trace:
+    """A call's place in a trace: the header line that hands it on, and the tracer's own span."""
+
+    __slots__ = ("head", "span")
+
+    def __init__(self, head: bytes, span: object) -> None:
+        self.head = head
+        self.span = span
+
+
 class Course:
     """One call's facts. Times are the loop's clock, in seconds; 0 while something has not happened."""
 
     __slots__ = (
         "began", "bytes_in", "bytes_out", "call", "error_code", "first_byte", "id", "last_byte", "pieces", "principal",
-        "request", "reservation", "route", "runtime", "sent", "status", "target", "unused", "usage",
+        "request", "reservation", "route", "runtime", "sent", "status", "target", "trace", "unused", "usage",
     )  # fmt: skip
 
     def __init__(self, request: Request, began: float, call_id: bytes) -> None:
@@ -33,6 +43,7 @@ class Course:
         self.call: Call | None = None
         self.target: CompiledTarget | None = None
         self.reservation: Reservation | None = None
+        self.trace: Trace | None = None
         self.sent = True
         """False when it is certain that the provider never got the call."""
         self.unused = False

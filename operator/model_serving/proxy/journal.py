@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import time
 
+import msgspec
+
 from model_serving.proxy.access_log import AccessLog
+from model_serving.proxy.call import text_of
 from model_serving.proxy.course import Course
 from model_serving.proxy.errors import code_of
 from model_serving.proxy.metrics import Metrics
 from model_serving.proxy.settings import ProcessSettings
-from model_serving.proxy.tracing import Tracer
-from model_serving.usage_record import NAME_LENGTH, UsageRecord
+from model_serving.proxy.tracing import Tracer, open_tracer
+from model_serving.usage_record import CONTEXT_BYTES, NAME_LENGTH, UsageRecord
+
+_decode_context = msgspec.json.Decoder(dict[str, str]).decode
 
 
 class Journal:
@@ -19,7 +24,7 @@ class Journal:
     def __init__(self, metrics: Metrics, log: AccessLog | None = None, tracer: Tracer | None = None) -> None:
         self._minutes = metrics.minutes
         self._log = log
-        self._tracer = tracer
+        self.tracer = tracer
         self._offset = 0.0
         """From the loop's clock to seconds since the epoch."""
         self._second = -1
@@ -34,8 +39,8 @@ class Journal:
         tally.count(course, now)
         if self._log is not None:
             self._log.write(record_of(course, self._text_of(now), now))
-        if self._tracer is not None:
-            self._tracer.ended(course, now)
+        if self.tracer is not None:
+            self.tracer.ended(course, now)
 
     def tick(self, now: float, wall: float) -> None:
         """A quarter of a second has passed: turns the minute, lets the log go."""
@@ -48,8 +53,8 @@ class Journal:
         """The process ends: nothing is lost that somebody still takes."""
         if self._log is not None:
             self._log.close()
-        if self._tracer is not None:
-            self._tracer.close()
+        if self.tracer is not None:
+            self.tracer.close()
 
     def _text_of(self, now: float) -> str:
         """The moment as ISO 8601 in UTC, to the millisecond; the text of a second is made once."""
@@ -65,7 +70,7 @@ def open_journal(metrics: Metrics, settings: ProcessSettings) -> Journal:
     """The journal of a process, with what its settings switch on."""
     fd = settings.access_log_fd
     metrics.log = AccessLog(fd) if fd is not None else None
-    return Journal(metrics, metrics.log)
+    return Journal(metrics, metrics.log, open_tracer(settings.tracing))
 
 
 def record_of(course: Course, ts: str, now: float) -> UsageRecord:
@@ -73,7 +78,7 @@ def record_of(course: Course, ts: str, now: float) -> UsageRecord:
     runtime, principal, call, target, usage = course.runtime, course.principal, course.call, course.target, course.usage
     status, began = course.status, course.began
     upstream = target.target if target is not None else None
-    return UsageRecord(
+    record = UsageRecord(
         ts,
         course.id.decode("latin-1"),
         status,
@@ -96,3 +101,20 @@ def record_of(course: Course, ts: str, now: float) -> UsageRecord:
         course.bytes_out,
         course.request.headers.get(b"user-agent", b"")[:NAME_LENGTH].decode("latin-1"),
     )
+    if call is None or (call.client_request_id is None and call.usage_context is None):
+        return record
+    return msgspec.structs.replace(
+        record,
+        client_request_id=text_of(call.client_request_id)[:NAME_LENGTH],
+        usage_context=_context_of(call.usage_context),
+    )
+
+
+def _context_of(raw: msgspec.Raw | None) -> dict[str, str]:
+    """The client's words for bookkeeping; none when they are no object of texts, or far too many."""
+    if raw is None or memoryview(raw).nbytes > CONTEXT_BYTES:
+        return {}
+    try:
+        return _decode_context(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return {}

@@ -51,6 +51,8 @@ class Bounds:
 
     in_flight: int = 2048
     stream_idle_seconds: float = 120.0
+    first_byte_seconds: float = 120.0
+    """Until a stream begins; an answer that comes whole may take all the time of its call."""
 
 
 class Pipeline:
@@ -66,15 +68,18 @@ class Pipeline:
         self._ids = ids
         self._bounds = bounds
         self._lot = lot
+        self._tracer = services.journal.tracer
         self._parked: set[Parked] = set()
         self._timed: Runtime | None = None
-        self._timeouts = Timeouts(0.0, 0.0)
-        """Those of the runtime `_timed`."""
+        self._timeouts = self._stream_timeouts = Timeouts(0.0, 0.0)
+        """Those of the runtime `_timed`, for whole answers and for streams."""
 
     def handle(self, exchange: Exchange) -> None:
         """Serves one request: answers it, now or later."""
         request = exchange.request
         course = Course(request, self._services.now(), self._ids.of(request))
+        if self._tracer is not None:
+            self._tracer.began(course)
         try:
             self._serve(exchange, course)
         except ProxyError as error:
@@ -106,13 +111,14 @@ class Pipeline:
         delivery = TargetCall(self._services, course)
         if runtime.limits and not self._admitted(exchange, course):  # last: what cannot be sent does not count
             return
-        Relay(exchange, delivery, self.in_flight, self._timeouts_of(runtime)).start()
+        Relay(exchange, delivery, self.in_flight, self._timeouts_of(runtime, call.stream)).start()
 
-    def _timeouts_of(self, runtime: Runtime) -> Timeouts:
+    def _timeouts_of(self, runtime: Runtime, stream: bool) -> Timeouts:
         if self._timed is not runtime:
-            total = runtime.config.request_timeout_seconds
-            self._timed, self._timeouts = runtime, Timeouts(total, self._bounds.stream_idle_seconds)
-        return self._timeouts
+            total, bounds = runtime.config.request_timeout_seconds, self._bounds
+            self._timed, self._timeouts = runtime, Timeouts(total, bounds.stream_idle_seconds)
+            self._stream_timeouts = Timeouts(total, bounds.stream_idle_seconds, bounds.first_byte_seconds)
+        return self._stream_timeouts if stream else self._timeouts
 
     def _runtime(self) -> Runtime:
         if len(self.in_flight) + len(self._parked) >= self._bounds.in_flight:

@@ -11,7 +11,11 @@ from typing import TypeVar
 from model_serving.proxy.http.pool import PoolSettings
 
 PREFIX = "MODEL_SERVING_"
+_OWN_BYTES = 64 * 1024 * 1024  # what a process needs for itself and for the small things of many calls
+_LEAST_BUFFERED_BYTES = 16 * 1024 * 1024
 STDOUT = 1
+TRACE_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+"""OpenTelemetry's variables that say where traces go: with one of them there are traces."""
 T = TypeVar("T")
 
 
@@ -30,7 +34,10 @@ class ProcessSettings:
     max_request_seconds: float = 300.0
     max_in_flight: int = 2048
     max_connections: int = 8192
+    max_buffered_bytes: int = 256 * 1024 * 1024
+    """What all calls together may hold: bodies, collected answers, and what slow clients have not taken."""
     control_fd: int | None = None
+    tracing: bool = False
     access_log_fd: int | None = None
     """Where the access log goes; None: nowhere."""
 
@@ -46,7 +53,9 @@ class ProcessSettings:
             max_request_seconds=_read(environ, "MAX_REQUEST_SECONDS", _seconds, 300.0),
             max_in_flight=_read(environ, "MAX_IN_FLIGHT", _count, 2048),
             max_connections=_read(environ, "MAX_CONNECTIONS", _count, 8192),
+            max_buffered_bytes=_buffered_bytes(environ),
             control_fd=fd if fd >= 0 else None,
+            tracing=_read(environ, "TRACING", _switch, any(environ.get(name) for name in TRACE_ENDPOINTS)),
             access_log_fd=STDOUT if _read(environ, "ACCESS_LOG", _switch, True) else None,
         )
 
@@ -62,6 +71,8 @@ class ProxySettings:
     """Addresses that are never called, such as the API server's."""
     stream_idle_seconds: float = 120.0
     """The longest pause between two pieces of a stream."""
+    first_byte_seconds: float = 120.0
+    """The longest wait for a stream to begin."""
     tls_secret: str = ""
     """The Secret below `root` whose `tls.crt` and `tls.key` the data port uses; empty: plain HTTP."""
 
@@ -78,6 +89,7 @@ class ProxySettings:
             upstream=_upstream(environ),
             denied_addresses=frozenset(part.strip() for part in denied.split(",") if part.strip()),
             stream_idle_seconds=_read(environ, "STREAM_IDLE_SECONDS", _seconds, 120.0),
+            first_byte_seconds=_read(environ, "FIRST_BYTE_SECONDS", _seconds, 120.0),
             tls_secret=_read(environ, "TLS_SECRET", _secret_name, ""),
         )
 
@@ -99,6 +111,14 @@ class RouterSettings:
             workspace_id=_read(environ, "WORKSPACE_ID", _digits, "0"),
             hold_seconds=_read(environ, "HOLD_SECONDS", _seconds, 60.0),
         )
+
+
+def _buffered_bytes(environ: Mapping[str, str]) -> int:
+    """The setting; without it as much as the container's memory bears: each byte may be held three times over."""
+    most = ProcessSettings().max_buffered_bytes
+    memory = _read(environ, "MEMORY_LIMIT_BYTES", _count, 0)
+    bearable = max((memory - _OWN_BYTES) // 3, _LEAST_BUFFERED_BYTES) if memory else most
+    return _read(environ, "MAX_BUFFERED_BYTES", _count, min(bearable, most))
 
 
 def _upstream(environ: Mapping[str, str]) -> PoolSettings:

@@ -68,6 +68,8 @@ class TargetCall:
         target, body = self._target, self._body
         credential = target.scheme.headers(self._secret)
         head = target.request_head
+        if self._course.trace is not None:
+            head += self._course.trace.head
         request = b"%b%bcontent-length: %d\r\n\r\n%b" % (head, credential, len(body), body)
         return self._services.pool.send(target.origin, request, listener)
 
