@@ -7,12 +7,15 @@ import random
 import secrets
 import time
 
+import msgspec
+
 from model_serving.proxy.admin import Admin
 from model_serving.proxy.control import Message
 from model_serving.proxy.hosts import Leave, refusal
 from model_serving.proxy.http.pool import Origin, Pool
 from model_serving.proxy.http.server import Server, ServerLimits
 from model_serving.proxy.journal import open_journal
+from model_serving.proxy.limits_store import LimitsKeeper
 from model_serving.proxy.metrics import Metrics
 from model_serving.proxy.pipeline import Bounds, Pipeline, RequestIds
 from model_serving.proxy.process import Process, run_process
@@ -41,7 +44,8 @@ class ProxyService:
     def __init__(self, settings: ProxySettings) -> None:
         loop = asyncio.get_running_loop()
         process = settings.process
-        self.state = State(Layout(settings.root), settings.tls_secret)
+        layout = Layout(settings.root)
+        self.state = State(layout, settings.tls_secret)
         metrics = self._metrics = Metrics()
         self._journal = open_journal(metrics, process)
         denied = settings.denied_addresses
@@ -55,9 +59,11 @@ class ProxyService:
             self.state,
             services,
             RequestIds(secrets.token_hex(6)),
-            bounds=Bounds(process.max_in_flight, settings.stream_idle_seconds),
+            bounds=Bounds(process.max_in_flight, settings.stream_idle_seconds, settings.first_byte_seconds),
             lot=random.random,
         )
+        self._limits = LimitsKeeper(self.pipeline.limiter, layout.limits_store, loop.time)
+        metrics.more.append(self._limits.render)
         metrics.state = self.status
         metrics.connections = lambda: (("data", len(self.data.connections)), ("admin", len(self.admin.connections)))
         metrics.in_flight = lambda: len(self.pipeline.in_flight)
@@ -66,14 +72,17 @@ class ProxyService:
             for credential in self.state.credentials.all()
         ]
         counted = counting(metrics.refused)
-        self.data = Server(self.pipeline.handle, counted, ServerLimits(connections=process.max_connections))
+        limits = ServerLimits(connections=process.max_connections, buffered_bytes=process.max_buffered_bytes)
+        self.data = Server(self.pipeline.handle, counted, limits)
+        self.pipeline.in_flight.memory = self.data.memory
         self.data.tls = self.state.tls.context if self.state.tls is not None else None
         self.admin = Server(Admin(self.status, metrics).handle, refusal_body, ServerLimits(connections=256))
         self._next_look = 0.0
 
     def status(self) -> ProxyStatus:
         """How the proxy stands."""
-        return self.state.status(len(self.pipeline.in_flight))
+        status = self.state.status(len(self.pipeline.in_flight))
+        return msgspec.structs.replace(status, limits_problem=self._limits.problem)
 
     def listening(self) -> None:
         """Both ports are open."""
@@ -97,6 +106,7 @@ class ProxyService:
         self.pipeline.limiter.sweep(now)
         self.state.refresh(now, wall)
         if self.state.runtime is not None:
+            self._limits.follow(self.state.runtime.limits_store)
             self._metrics.task = self.state.runtime.task
             self.data.max_body_bytes = self.state.runtime.config.max_body_bytes
 
@@ -108,4 +118,5 @@ class ProxyService:
         """Cuts the calls that are still under way."""
         self.pipeline.in_flight.abort()
         self._pool.close()
+        self._limits.close()
         self._journal.close()

@@ -24,6 +24,8 @@ REFUSED_SECONDS = 0.1
 """How long a counter without room is not asked for again: others may give back what they did not use."""
 BEAT_SECONDS = 0.25
 """How often counters that proxies share are looked at while they are used."""
+UNKNOWN = -1
+"""The step of what the store was not asked for."""
 MOST_COUNTERS = 256
 """In one request; the others follow in the next."""
 
@@ -111,16 +113,21 @@ class Account:
         pace = max(self.before, self.used) if now < self.second + 2 else 0
         return min(int(pace * lease), self.most // 4)
 
-    def use(self, amount: int, hold: bool) -> None:
-        """Takes from the leases, the oldest first."""
+    def use(self, amount: int, hold: bool) -> int:
+        """Takes from the leases, the oldest first; the store's step of the last one."""
+        step = UNKNOWN
         for grant in self.grants:
             part = int(min(amount, grant[2]))
+            if not part:
+                continue
+            step = int(grant[1])
             grant[2] -= part
             amount -= part
-            if hold and part:
-                self.held[int(grant[1])] = self.held.get(int(grant[1]), 0) + part
+            if hold:
+                self.held[step] = self.held.get(step, 0) + part
             if not amount:
-                return
+                break
+        return step
 
     def settle(self, held: int, used: int) -> None:
         """Gives back a hold and charges the real use."""
@@ -226,20 +233,21 @@ class Ledger:
         if self._dirty:
             self._wake()
 
-    def use(self, window: Window, amount: int, hold: bool, now: float) -> None:
-        """A call was admitted."""
+    def use(self, window: Window, amount: int, hold: bool, now: float) -> int:
+        """A call was admitted; the store's step that it counts in."""
         account: Account = window.account
         self._dirty[account.name] = account
         account.tally(amount, now)
         if self.standing is Standing.TOGETHER:
-            account.use(amount, hold)
+            step = account.use(amount, hold)
             if account.denied_until <= now and account.available(now) < account.ahead(self.lease, now) // 2:
                 self._wake()  # before they run out
-            return
+            return step
         account.alone += amount
         account.charge += amount
         if hold:
             account.held_new += amount
+        return UNKNOWN
 
     def settled(self, window: Window, held: int, used: int) -> None:
         """A call that had tokens reserved has ended."""
@@ -248,16 +256,15 @@ class Ledger:
             account.settle(held, used)
             self._dirty[account.name] = account
 
-    def unused(self, window: Window, amount: int, now: float) -> None:
-        """An admitted call was never sent: its place is free again while the lease is still there."""
+    def unused(self, window: Window, amount: int, step: int) -> None:
+        """An admitted call was never sent: the store shall not count it, if it is known where it does."""
         account: Account | None = window.account
         if account is None:
             return
-        if self.standing is Standing.TOGETHER:
-            if account.grants and account.grants[-1][0] > now:
-                account.grants[-1][2] += amount
+        self._dirty[account.name] = account
+        if step != UNKNOWN:
+            account.give_back(step, amount)
         else:
-            account.alone -= amount
             account.charge = max(account.charge - amount, 0)
 
     def fresh_in(self, window: Window, now: float) -> float:
@@ -291,6 +298,8 @@ class Ledger:
         chosen = list(self._dirty.values())[:MOST_COUNTERS]
         for account in chosen:
             del self._dirty[account.name]
+            account.window.advance(int(now))
+            account.charge = min(account.charge, account.window.total)  # what is older than a minute is past
             returns, account.returns = account.returns, {}
             want = max(account.ahead(self.lease, now) - account.available(now), 0)
             self._asked.append((account, account.charge, account.held_new))
@@ -315,7 +324,7 @@ class Ledger:
         if epoch != self.epoch:
             known, self.epoch = self.epoch, epoch
             if known or any(account.window.total for account in self._accounts.values()):
-                self._start_anew()
+                self._start_anew(int(now))
                 asked = []
         numbers = [int(n) for n in reply[4:]]
         for place, (account, _, held) in enumerate(asked):
@@ -351,35 +360,40 @@ class Ledger:
         self._call_back()
 
     @property
-    def busy(self) -> bool:
-        """Whether there is something to tell."""
-        return bool(self._dirty)
+    def used(self) -> bool:
+        """Whether the store has to be kept up to date."""
+        return bool(self._dirty or self._waiting) or any(a.window.total for a in self._accounts.values())
+
+    @property
+    def waits_gladly(self) -> bool:
+        """Whether calls may wait for another attempt: they do after the first failure, not while apart."""
+        return self.standing is not Standing.APART
 
     def _settle_standing(self, opens_in: float, now: float) -> None:
         if opens_in <= 0:
             self.standing, self.problem = Standing.TOGETHER, ""
         elif opens_in > QUIET_SECONDS:
             self.standing = Standing.APART
-            self.problem = f"the store was empty: it counts for a minute before it grants, for {opens_in:.0f} s more"
+            self.problem = "the store was empty: it counts for a minute before it grants"
         else:
             self.standing = Standing.ASKING
 
-    def _start_anew(self) -> None:
+    def _start_anew(self, second: int) -> None:
         for account in self._accounts.values():
+            account.window.advance(second)
             account.seed()
             self._dirty[account.name] = account
 
     def _look_after(self, now: float) -> None:
         """Leases that have ended, holds that the store would soon forget, and shared counters' totals."""
-        beat = now >= self._beat_at
-        if beat:
-            self._beat_at = now + BEAT_SECONDS
-        server = self._server[0] / 1000 + (now - self._server[1])
+        if now < self._beat_at:
+            return
+        self._beat_at = now + BEAT_SECONDS
+        oldest = int(self._server[0] / 1000 + now - self._server[1]) - self.span // 3
         for account in self._accounts.values():
-            old = account.grants and account.expire(now)
-            if account.held and self._renew(account, int(server) - self.span // 3):
-                old = True
-            if old or (beat and account.window.total and account.shared):
+            ended = account.grants and account.expire(now)
+            renewed = account.held and self._renew(account, oldest)
+            if ended or renewed or (account.shared and account.window.total):
                 self._dirty[account.name] = account
 
     def _renew(self, account: Account, oldest: int) -> bool:
@@ -393,5 +407,7 @@ class Ledger:
 
     def _call_back(self) -> None:
         waiting, self._waiting = self._waiting, []
+        for account in self._dirty.values():
+            account.need = account.least = 0  # who waits asks again
         for again in waiting:
             again()

@@ -39,7 +39,7 @@ class Limiter:
     def __init__(self, span: int = WINDOW_SECONDS) -> None:
         self.ledger: Ledger | None = None
         """The account with the common store; None: this proxy counts for itself."""
-        self._span = span
+        self.span = span
         self._windows: dict[str, Window] = {}
         self._plans: dict[Principal, Plan] = {}
         self._rules = Rules()
@@ -88,6 +88,8 @@ class Limiter:
     def join(self, ledger: Ledger | None) -> None:
         """From now on a common store counts (`ledger`), or this proxy for itself (None)."""
         self.ledger = ledger
+        for window in self._windows.values():
+            window.account = None
         if ledger is not None:
             ledger.parts = self._rules.parts
 
@@ -118,7 +120,7 @@ class Limiter:
     def _slot(self, term: Term) -> Slot:
         window = self._windows.get(term.counter)
         if window is None:
-            window = self._windows[term.counter] = Window(term.counter, self._span)
+            window = self._windows[term.counter] = Window(term.counter, self.span)
         return Slot(window, term, self._rules.parts)
 
     def _refused(self, calls: Sequence[Slot], tokens: Sequence[Slot], cost: int, now: float) -> LimitExceeded:

@@ -39,7 +39,7 @@ def render_shared(calls: Slot | None, calls_left: int, tokens: Slot | None, toke
 class Reservation:
     """Settled exactly once, when the call has ended; settling again does nothing."""
 
-    __slots__ = ("_calls", "_cost", "_ledger", "_second", "_tokens", "head")
+    __slots__ = ("_calls", "_cost", "_ledger", "_second", "_steps", "_tokens", "head")
 
     def __init__(self, calls: Sequence[Slot], tokens: Sequence[Slot], cost: int, second: int, head: bytes) -> None:
         self._calls = calls
@@ -50,9 +50,9 @@ class Reservation:
         self.head = head
         """Header lines for the answer."""
 
-    def leased(self, ledger: Ledger) -> Reservation:
-        """The same, of a call that the common store counts."""
-        self._ledger = ledger
+    def leased(self, ledger: Ledger, steps: Sequence[int]) -> Reservation:
+        """The same, of a call that the common store counts, each limit of calls in one of its steps."""
+        self._ledger, self._steps = ledger, steps
         return self
 
     def settle(self, tokens: int | None, now: float, sent: bool = True) -> None:
@@ -71,11 +71,12 @@ class Reservation:
                 if self._ledger is not None:
                     self._ledger.settled(slot.window, cost, used)
         if not sent:
-            self._take_back(now)
+            self._take_back()
 
-    def _take_back(self, now: float) -> None:
+    def _take_back(self) -> None:
         calls, self._calls = self._calls, ()
         for slot in calls:
             slot.window.take_back(self._second, 1)
-            if self._ledger is not None:
-                self._ledger.unused(slot.window, 1, now)
+        if self._ledger is not None:
+            for slot, step in zip(calls, self._steps, strict=False):
+                self._ledger.unused(slot.window, 1, step)

@@ -43,7 +43,7 @@ def reserve_shared(ledger: Ledger, plan: Plan, cost: int, now: float, again: Cal
 def _admit(ledger: Ledger, calls: tuple[Slot, ...], tokens: tuple[Slot, ...], cost: int, now: float) -> Reservation:
     for slot in calls:
         slot.window.add(1)
-        ledger.use(slot.window, 1, False, now)
+    steps = [ledger.use(slot.window, 1, False, now) for slot in calls]
     for slot in tokens:
         slot.window.hold(cost)
         ledger.use(slot.window, cost, True, now)
@@ -54,7 +54,7 @@ def _admit(ledger: Ledger, calls: tuple[Slot, ...], tokens: tuple[Slot, ...], co
     scarce = min(calls, key=left, default=None)
     tight = min(tokens, key=left, default=None)
     head = render_shared(scarce, left(scarce) if scarce else 0, tight, left(tight) if tight else 0)
-    return Reservation(calls, tokens, cost, int(now), head).leased(ledger)
+    return Reservation(calls, tokens, cost, int(now), head).leased(ledger, steps)
 
 
 def _lack(ledger: Ledger, slot: Slot, amount: int, now: float) -> Lack:
