@@ -15,6 +15,7 @@ import msgspec
 
 from model_serving.proxy.errors import DeadlineExceeded, ProxyError, Unavailable
 from model_serving.proxy.http.exchange import Exchange
+from model_serving.proxy.http.memory import Memory
 from model_serving.proxy.http.pool import Fetch
 from model_serving.proxy.http.response import Failure, ResponseListener
 
@@ -66,10 +67,11 @@ class Delivery(Protocol):
 
 
 class Timeouts(msgspec.Struct, frozen=True, gc=False):
-    """How long a call may take, in all and between two pieces of a stream. Seconds."""
+    """How long a call may take: in all, between two pieces of a stream, until its answer begins. Seconds."""
 
     total: float
     idle: float
+    first: float = math.inf
 
 
 class InFlight:
@@ -77,6 +79,8 @@ class InFlight:
 
     def __init__(self) -> None:
         self._relays: set[Relay] = set()
+        self.memory = Memory(MAX_ANSWER_BYTES)
+        """Where collected answers count; the data port's takes its place."""
 
     def __len__(self) -> int:
         return len(self._relays)
@@ -120,7 +124,8 @@ class Relay:
         self._streaming = 0
         """The status of the stream that the client gets; 0 while it gets none."""
         self._collected: _Collected | None = None
-        self._until = self.deadline = self._now() + timeouts.total
+        now = self._now()
+        self._until, self.deadline = now + timeouts.total, now + min(timeouts.first, timeouts.total)
 
     def start(self) -> None:
         """Sends the request off."""
@@ -143,8 +148,7 @@ class Relay:
         if self._streaming and self._delivery.complete:
             self._end_stream(b"", framed=True)  # all is there, the upstream only keeps the connection open
         else:
-            seconds = self._timeouts.total if now >= self._until else self._timeouts.idle
-            self._fail(DeadlineExceeded(f"the upstream did not answer within {seconds:g} s"))
+            self._fail(DeadlineExceeded(self._lateness(now)))
 
     # What the upstream tells us
 
@@ -169,6 +173,7 @@ class Relay:
             return
         if head is None:
             self._collected = _Collected(status, headers)
+            self.deadline = self._until
             self._collect(data)
         else:
             self._begin(status, head, data, last=False)
@@ -193,8 +198,9 @@ class Relay:
         if self._streaming:
             self._end_stream(data, framed)
             return
-        collected, self._collected = self._collected, None
+        collected = self._collected
         assert collected is not None
+        self._drop_collected()
         collected.parts.append(data)
         self._finish(collected.status, collected.headers, b"".join(collected.parts), framed)
 
@@ -231,9 +237,14 @@ class Relay:
         assert collected is not None
         collected.parts.append(data)
         collected.size += len(data)
+        memory = self._in_flight.memory
+        memory.used += len(data)
         if collected.size > MAX_ANSWER_BYTES:
             self._abort_fetch()
             self._fail(Unavailable(f"the upstream's answer is larger than {MAX_ANSWER_BYTES} bytes"))
+        elif memory.full:
+            self._abort_fetch()
+            self._fail(Unavailable("this server holds as many bytes of calls as it can: try again in a second"))
 
     def _finish(self, status: int, headers: dict[bytes, bytes], body: bytes, framed: bool) -> None:
         """A collected answer is complete: for the client, or a reason to try once more."""
@@ -294,7 +305,21 @@ class Relay:
         self._exchange.respond(answer.status, answer.head, answer.body)
         self._settle(answer.status)
 
+    def _lateness(self, now: float) -> str:
+        timeouts = self._timeouts
+        if now >= self._until:
+            return f"the upstream did not answer within {timeouts.total:g} s"
+        if self._streaming:
+            return f"the upstream sent nothing for {timeouts.idle:g} s"
+        return f"the upstream did not begin to answer within {timeouts.first:g} s"
+
+    def _drop_collected(self) -> None:
+        if self._collected is not None:
+            self._in_flight.memory.used -= self._collected.size
+            self._collected = None
+
     def _settle(self, status: int) -> None:
+        self._drop_collected()
         self._exchange.listener = None
         self._in_flight.discard(self)
         self._delivery.settled(status, self._first_byte, self._now())

@@ -41,7 +41,9 @@ class RouterService:
         services = RouterServices(self._pool, Balancer(), metrics)
         self.pipeline = RouterPipeline(services, RequestIds(secrets.token_hex(6)), bounds, settings.workspace_id)
         metrics.in_flight = lambda: len(self.pipeline.in_flight)
-        self.data = Server(self.pipeline.handle, refusal_body, ServerLimits(connections=process.max_connections))
+        limits = ServerLimits(connections=process.max_connections, buffered_bytes=process.max_buffered_bytes)
+        self.data = Server(self.pipeline.handle, refusal_body, limits)
+        self.pipeline.in_flight.memory = self.data.memory
         self.data.max_body_bytes = 16 * 1024 * 1024  # each endpoint's proxy has its own, smaller bound
         self.admin = Server(Admin(self.status, metrics).handle, refusal_body, ServerLimits(connections=256))
         self._missing = {"the router key", "the table of endpoints", "the users"}

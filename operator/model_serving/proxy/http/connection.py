@@ -16,12 +16,14 @@ import httptools
 
 from model_serving.proxy.http.exchange import Exchange, Request
 from model_serving.proxy.http.head import CLOSE, JSON, lines, merged, request_fault, status_line
+from model_serving.proxy.http.memory import SMALL_BYTES
 
 if TYPE_CHECKING:
     from model_serving.proxy.http.server import Server
 
 log = logging.getLogger(__name__)
 NEVER = math.inf
+NO_MEMORY = "this server holds as many bytes of calls as it can: try again in a second"
 _PIECES = 256  # body fragments kept apart before they are joined: a client may send a chunk per byte
 
 
@@ -52,7 +54,8 @@ class Connection(asyncio.Protocol):
         self._version = "1.1"
         self._body: list[bytes] = []
         self._body_bytes = 0
-        self._counted = 0  # how many of them the server knows as buffered
+        self._counted = 0  # how many of them the server's memory knows
+        self._held = 0  # bytes of complete bodies that it knows: of requests that are served or wait
         self._unsent = 0  # bytes that the client had not taken when last looked at
         self.deadline = server.now + server.limits.idle_seconds
 
@@ -91,6 +94,8 @@ class Connection(asyncio.Protocol):
         self._last = True
         self._waiting.clear()
         self._drop_body()
+        self._server.memory.used -= self._held
+        self._held = 0
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.lost()
@@ -160,6 +165,8 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         body, parser = self._body, self._parser
+        if self._body_bytes > SMALL_BYTES:
+            self._hold_body()
         self._last = not parser.should_keep_alive()
         request = Request(
             parser.get_method(),
@@ -202,6 +209,8 @@ class Connection(asyncio.Protocol):
 
     def answered(self) -> None:
         """The current exchange is complete: go on with the next request, or end."""
+        if self._held:
+            self._let_go()
         self._exchange = None
         if self._close_after:
             self._linger()
@@ -230,6 +239,11 @@ class Connection(asyncio.Protocol):
             self._refuse(408, "the request did not arrive in time: send head and body without long pauses")
         else:
             self.close_if_idle()
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that a slow client has not taken yet."""
+        return self._unsent_bytes() if self._slow else 0
 
     @property
     def busy(self) -> bool:
@@ -287,9 +301,27 @@ class Connection(asyncio.Protocol):
             return False
         return self._last or self._server.draining or self._born < self._server.oldest
 
+    def _hold_body(self) -> None:
+        """A large body is complete: it counts until its request is answered."""
+        memory = self._server.memory
+        memory.used += self._body_bytes - self._counted
+        self._counted = self._body_bytes
+        if memory.full:
+            self._stop(503, NO_MEMORY)
+        self._held += self._body_bytes
+        self._counted = 0
+
+    def _let_go(self) -> None:
+        """The request that is being served is answered: its body counts no more."""
+        assert self._exchange is not None
+        size = len(self._exchange.request.body)
+        if size > SMALL_BYTES:
+            self._held -= size
+            self._server.memory.used -= size
+
     def _drop_body(self) -> None:
         """Nothing is being received any more: the request is complete, refused or gone."""
-        self._server.buffered -= self._counted
+        self._server.memory.used -= self._counted
         self._body, self._body_bytes, self._counted = [], 0, 0
 
     def _expect(self) -> None:
@@ -353,10 +385,11 @@ class Connection(asyncio.Protocol):
         if not self._in_body and self._head_bytes > limits.head_bytes:
             self._refuse(431, self._head_too_large())
             return
-        server.buffered += self._body_bytes - self._counted
+        memory = server.memory
+        memory.used += self._body_bytes - self._counted
         self._counted = self._body_bytes
-        if server.buffered > limits.buffered_bytes:
-            self._refuse(503, "this server receives as many bytes as it can hold: try again in a second")
+        if self._in_body and memory.full:
+            self._refuse(503, NO_MEMORY)
             return
         part = "body" if self._in_body else "head"
         if self._exchange is None and not self._slow and self._awaiting != part:

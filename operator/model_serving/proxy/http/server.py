@@ -17,6 +17,7 @@ from typing import Any
 from model_serving.proxy.http.connection import Connection
 from model_serving.proxy.http.exchange import Exchange
 from model_serving.proxy.http.head import http_date
+from model_serving.proxy.http.memory import Memory
 
 BACKLOG = 4096
 HANDSHAKE_SECONDS = 10.0
@@ -38,7 +39,7 @@ class ServerLimits:
     linger_seconds: float = 2.0
     connection_age_seconds: float = 600.0
     buffered_bytes: int = 256 * 1024 * 1024
-    """Of all clients together: bodies that have not arrived completely."""
+    """Of all clients together: bodies, collected answers, and what slow clients have not taken (`memory.py`)."""
 
 
 Handler = Callable[[Exchange], None]
@@ -57,8 +58,7 @@ class Server:
         self.draining = False
         self.tls: ssl.SSLContext | None = None
         """Speak TLS; set before `listen`."""
-        self.buffered = 0
-        """Bytes of bodies that have not arrived completely (kept by the connections)."""
+        self.memory = Memory(self.limits.buffered_bytes)
         self.connections: set[Connection] = set()
         self.date = b""
         self.now = self.idle_until = 0.0
@@ -74,6 +74,7 @@ class Server:
         self.now, self.idle_until = now, now + self.limits.idle_seconds
         self.oldest = now - self.limits.connection_age_seconds
         self.date = http_date(wall)
+        self.memory.unsent = sum(connection.unsent for connection in self.connections)
         for connection in [connection for connection in self.connections if connection.deadline <= now]:
             connection.expired()
 
@@ -90,6 +91,11 @@ class Server:
     def busy(self) -> bool:
         """Whether any connection serves or receives a request, or has an answer to send."""
         return any(connection.busy for connection in self.connections)
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that calls hold; 0 when nothing is under way."""
+        return self.memory.used
 
     @property
     def full(self) -> bool:
