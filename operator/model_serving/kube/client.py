@@ -198,7 +198,7 @@ class Client:
 
     async def raw(self, path: str) -> bytes:
         """What GET answers on any path: `/version`, `/openid/v1/jwks`."""
-        return await self._send(Request("GET", path, {}, {"Accept": JSON}))
+        return await self._send(Request("GET", path, {}, {"Accept": "*/*"}))  # a JWKS is no application/json
 
     async def watch(
         self, selection: Selection, *, since: str, seconds: int = 300, silence: float = 90.0
