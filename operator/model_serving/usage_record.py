@@ -12,6 +12,8 @@ NAME_LENGTH = 256
 """Characters of names that others chose; the rest is cut off."""
 CONTEXT_BYTES = 2048
 """Of a `usage_context`; a longer one is left out."""
+NO_TIME = 0.0
+"""Left out of a line; this very object, since the encoder compares no values."""
 _BEGIN = b'{"type":"call",'
 
 
@@ -36,7 +38,7 @@ class UsageRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag
     principal: str = ""
     error_code: str = ""
     stream: bool = False
-    ttft_ms: float = 0.0
+    ttft_ms: float = NO_TIME
     """Of a stream: until its first byte came."""
     input_tokens: int | None = None
     """As the provider counted them; absent when it was silent."""

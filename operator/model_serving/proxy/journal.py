@@ -13,7 +13,7 @@ from model_serving.proxy.errors import code_of
 from model_serving.proxy.metrics import Metrics
 from model_serving.proxy.settings import ProcessSettings
 from model_serving.proxy.tracing import Tracer, open_tracer
-from model_serving.usage_record import CONTEXT_BYTES, NAME_LENGTH, UsageRecord
+from model_serving.usage_record import CONTEXT_BYTES, NAME_LENGTH, NO_TIME, UsageRecord
 
 _decode_context = msgspec.json.Decoder(dict[str, str]).decode
 
@@ -92,7 +92,7 @@ def record_of(course: Course, ts: str, now: float) -> UsageRecord:
         principal.name[:NAME_LENGTH] if principal is not None else "",
         course.error_code or ("" if status == 200 else code_of(status)),
         call is not None and call.stream,
-        int((course.first_byte - began) * 1e6) / 1000 if course.pieces else 0.0,
+        int((course.first_byte - began) * 1e6) / 1000 if course.pieces else NO_TIME,
         usage.prompt_tokens if usage is not None else None,
         usage.completion_tokens if usage is not None else None,
         usage.cached_tokens if usage is not None else 0,
