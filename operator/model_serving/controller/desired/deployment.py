@@ -131,7 +131,7 @@ def data_port_name(revision: Revision) -> str:
     return "https" if tls_secret(revision) else "http"
 
 
-def _environment(revision: Revision) -> list[dict[str, str]]:
+def _environment(revision: Revision) -> list[dict[str, Any]]:
     platform, certificate = revision.shape.platform, tls_secret(revision)
     values = {
         "ROOT": ROOT,
@@ -143,7 +143,12 @@ def _environment(revision: Revision) -> list[dict[str, str]]:
         "DENIED_ADDRESSES": "$(KUBERNETES_SERVICE_HOST)",
         **({"TLS_SECRET": certificate} if certificate else {}),
     }
-    return [{"name": f"MODEL_SERVING_{name}", "value": str(value)} for name, value in values.items()]
+    memory = {"resourceFieldRef": {"containerName": CONTAINER, "resource": "limits.memory"}}
+    return [
+        *({"name": f"MODEL_SERVING_{name}", "value": str(value)} for name, value in values.items()),
+        # How much calls may hold follows from it. The kubelet fills it in, in bytes.
+        {"name": "MODEL_SERVING_MEMORY_LIMIT_BYTES", "valueFrom": memory},
+    ]
 
 
 def _resources(asked: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from model_serving.api.endpoint import ServingEndpoint
 from model_serving.controller.settings import Settings
 from model_serving.lifecycle.revision import Shape
 
-TEMPLATE_VERSION = 1
+TEMPLATE_VERSION = 2
 """Raise it when `deployment.py` changes what it makes of the same shape: endpoints then follow a few at a time."""
 
 
