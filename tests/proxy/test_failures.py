@@ -147,7 +147,7 @@ async def test_a_providers_error_keeps_its_status_where_clients_know_it(
     assert openai.json["error_code"] == code
 
 
-@pytest.mark.parametrize(("given", "passed"), [("7", "7"), ("0.2", "1"), ("Wed, 21 Oct 2026 07:28:00 GMT", "1")])
+@pytest.mark.parametrize(("given", "passed"), [("7", "7"), ("0.2", "1"), ("Wed, 21 Oct 2026 07:28:00 GMT", "1"), ("Fri, 21 Oct 2095 07:28:00 GMT", "86400")])
 async def test_retry_after_is_passed_on_as_whole_seconds(
     running: Running, upstream: FakeUpstream, given: str, passed: str
 ) -> None:

@@ -17,6 +17,7 @@ from model_serving.proxy.http.response import Cause, Failure, ResponseListener
 from model_serving.proxy.journal import Journal
 from model_serving.proxy.metrics import Metrics
 from model_serving.proxy.relay import Answer
+from model_serving.proxy.retry_after import seconds_of
 from model_serving.proxy.sse import StreamTranslator
 from model_serving.proxy.usage import is_json, is_utf8, read_usage
 
@@ -112,7 +113,7 @@ class TargetCall:
     def whole(self, status: int, headers: dict[bytes, bytes], body: bytes, framed: bool) -> Answer:
         if not 200 <= status < 300:
             self._course.unused = True
-            retry_after = _seconds(headers.get(b"retry-after", b""))
+            retry_after = seconds_of(headers.get(b"retry-after", b""), self._services.wall())
             raise self._target.provider.error(status, self._services.credentials.scrub(body), retry_after)
         course = self._course
         course.usage, _ = read_usage(body)
@@ -145,12 +146,3 @@ class TargetCall:
             used = course.usage.total_tokens if course.usage is not None else 0
             course.reservation.settle(used or (0 if course.unused else None), now, course.sent)
         self._services.journal.ended(course, now)
-
-
-def _seconds(value: bytes) -> float | None:
-    """A Retry-After header in seconds; dates count as absent, since clients read integers only."""
-    try:
-        seconds = float(value)
-    except ValueError:
-        return None
-    return seconds if 0 <= seconds < 86400 else None
