@@ -48,7 +48,7 @@ def histogram(family: Family, found: Iterable[Distribution]) -> str:
         before = f'{family.name}_bucket{{{pairs}{"," if pairs else ""}le="'
         labels = _braced(pairs)
         reached = list(accumulate(counts))
-        parts += [f'{before}{bound:g}"}} {count}\n' for bound, count in zip(bounds, reached, strict=False)]
+        parts += [f'{before}{bound}"}} {count}\n' for bound, count in zip(bounds, reached, strict=False)]
         parts.append(f'{before}+Inf"}} {reached[-1]}\n')
         parts.append(f"{family.name}_sum{labels} {total!r}\n{family.name}_count{labels} {reached[-1]}\n")
     return family.head() + "".join(parts) if parts else ""
