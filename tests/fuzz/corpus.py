@@ -22,6 +22,7 @@ def sized(body: bytes) -> bytes:
     return b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
 
 
+_OFFER = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
 _CODED = b"Transfer-Encoding: chunked\r\n\r\n"
 
 REQUESTS: list[bytes] = [
@@ -41,6 +42,8 @@ REQUESTS: list[bytes] = [
     _SHORT + _CODED + chunked(b"hello", 2, b";a=b", b"X: y\r\n"),
     _SHORT + _CODED + chunked(b"hello", 2, b';a="b;c"', b"X-Length: 3\r\n"),
     _SHORT + _CODED + chunked(b""),
+    _SHORT + _OFFER + sized(b"hello"),
+    b"GET / HTTP/1.1\r\nHost: t\r\n" + _OFFER + b"\r\n",
     _HEAD + sized(_BODY),
     _HEAD + _CODED + chunked(_BODY, 20),
 ]
@@ -50,6 +53,7 @@ CALLS: list[bytes] = [
     _HEAD + _CODED + chunked(_BODY, 20),
     _HEAD + _CODED + chunked(_BODY, 1, b";a=b", b"X: y\r\n"),
     _HEAD + b"Connection: close\r\n" + sized(_BODY),
+    _HEAD + _OFFER + sized(_BODY),
     _HEAD.replace(b"1.1", b"1.0") + sized(_BODY),
     _HEAD + b"X-Request-Id: abc\r\nExpect: 100-continue\r\n" + sized(_BODY),
 ]

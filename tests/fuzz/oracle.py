@@ -54,11 +54,14 @@ class Reading:
 
 
 def plain(headers: dict[bytes, bytes]) -> dict[bytes, bytes]:
-    """Headers without blanks in their values and in lower case, for comparing.
+    """Headers without blanks in their values and in lower case, for comparing; no upgrade, which may be ignored.
 
     Readers join repeated headers, trim values behind a byte above ASCII and spell codings as they like.
     """
-    return {name: value.translate(None, b" \t").lower() for name, value in headers.items()}
+    found = {name: value.translate(None, b" \t").lower() for name, value in headers.items() if name != b"upgrade"}
+    if b"connection" in found:
+        found[b"connection"] = b",".join(part for part in found[b"connection"].split(b",") if part != b"upgrade")
+    return found
 
 
 def read_requests(data: bytes) -> Reading:

@@ -34,7 +34,8 @@ def test_a_bounded_run_finds_nothing(name: str) -> None:
 def test_valid_requests_are_read_alike_by_all(data: bytes) -> None:
     expected = oracle.read_requests(data)
     assert (len(expected.messages), expected.fault, expected.rest) == (1, "", b"")
-    assert reference.read_requests(data).messages == expected.messages
+    if b"Upgrade: " not in data:  # h11 waits for what is decided about it
+        assert reference.read_requests(data).messages == expected.messages
     verdict = judge(data, Conversation([data], late=False))
     assert (verdict.accepted, verdict.refused, verdict.finding) == (1, 0, "")
 

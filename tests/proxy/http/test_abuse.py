@@ -48,7 +48,6 @@ def length(body: bytes = BODY) -> bytes:
         pytest.param(f"POST {PATH} HTTP/1.1\r\n\r\n".encode(), 400, id="no host"),
         pytest.param(f"POST {PATH} HTTP/1.2\r\nHost: t\r\n\r\n".encode(), 400, id="an unknown version"),
         pytest.param(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400, id="HTTP/2 without asking"),
-        pytest.param(HEAD + b"Connection: Upgrade\r\nUpgrade: h2c\r\n" + length() + b"\r\n" + BODY, 400, id="upgrade"),
         pytest.param(b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", 400, id="CONNECT"),
         pytest.param(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400, id="a TLS hello"),
         pytest.param(b"\0" * 64, 400, id="zeroes"),

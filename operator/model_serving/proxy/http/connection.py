@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 import httptools
 
 from model_serving.proxy.http.exchange import Exchange, Request
-from model_serving.proxy.http.head import CLOSE, JSON, lines, merged, request_fault, status_line
+from model_serving.proxy.http.head import CLOSE, JSON, lines, merged, offerless_head, request_fault, status_line
 from model_serving.proxy.http.memory import SMALL_BYTES
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class Connection(asyncio.Protocol):
         self._last = False  # the request that ends the connection has arrived, or a refusal is due
         self._lingering = self._serving = self._slow = self._pausing = self._close_after = False
         self._in_message = self._in_body = False
+        self._offered = False  # the head that is being read offers to switch protocols
         self._awaiting = ""  # the part of a request that has a deadline
         self._born = server.now
         self._read_bytes = 0  # of the last read
@@ -75,13 +76,10 @@ class Connection(asyncio.Protocol):
             self._head_bytes += self._read_bytes
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._refuse(400, "this server does not switch protocols: send no Upgrade and no CONNECT")
+        except httptools.HttpParserUpgrade as offer:
+            self._decline(memoryview(data)[offer.args[0] :])
         except httptools.HttpParserError as error:
-            if self._last:
-                return  # it stands behind the request that ends the connection, and is not read
-            status, reason = self._refusal or (400, f"the request is not valid HTTP: {error}")
-            self._refuse(status, reason)
+            self._misread(error)
         else:
             if self._in_message:
                 self._await_rest()
@@ -135,7 +133,10 @@ class Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         parser, limits = self._parser, self._server.limits
         if parser.should_upgrade():
-            self._stop(400, "this server does not switch protocols: send no Upgrade and no CONNECT")
+            if parser.get_method() == b"CONNECT":
+                self._stop(400, "this server does not switch protocols: send no CONNECT")
+            self._offered = True
+            return
         fields, self._version = self._fields, parser.get_http_version()
         if len(fields) > limits.header_count or self._head_size() > limits.head_bytes:
             self._stop(431, self._head_too_large())
@@ -164,6 +165,8 @@ class Connection(asyncio.Protocol):
             self._body = [b"".join(self._body)]
 
     def on_message_complete(self) -> None:
+        if self._offered:
+            return
         body, parser = self._body, self._parser
         if self._body_bytes > SMALL_BYTES:
             self._hold_body()
@@ -318,6 +321,32 @@ class Connection(asyncio.Protocol):
         if size > SMALL_BYTES:
             self._held -= size
             self._server.memory.used -= size
+
+    def _misread(self, error: Exception) -> None:
+        """The parser has stopped."""
+        if not self._last:  # else it is about what stands behind the request that ends the connection
+            status, reason = self._refusal or (400, f"the request is not valid HTTP: {error}")
+            self._refuse(status, reason)
+
+    def _decline(self, rest: memoryview) -> None:
+        """Reads a head anew without its offer to switch protocols, which a server may ignore (RFC 9110, section 7.8).
+
+        Some clients offer HTTP/2 with each request; the parser takes the `rest` for the other protocol.
+        """
+        while self._offered:
+            head = offerless_head(self._parser, self._target, self._fields)
+            self._parser = httptools.HttpRequestParser(self)
+            self._offered = False
+            try:
+                self._parser.feed_data(head)
+                self._parser.feed_data(rest)
+            except httptools.HttpParserUpgrade as offer:
+                rest = rest[offer.args[0] :]
+            except httptools.HttpParserError as error:
+                self._misread(error)
+                return
+        if self._in_message:
+            self._await_rest()
 
     def _drop_body(self) -> None:
         """Nothing is being received any more: the request is complete, refused or gone."""

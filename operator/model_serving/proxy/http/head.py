@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from email.utils import formatdate
 from http import HTTPStatus
 
+import httptools
+
 Header = tuple[bytes, bytes]
 
 JSON = (b"content-type", b"application/json")
@@ -75,3 +77,15 @@ def request_fault(headers: dict[bytes, bytes], version: str) -> str:
     if coding is not None and (version == "1.0" or coding.lower() != b"chunked"):
         return "Transfer-Encoding must be chunked, in HTTP/1.1"
     return ""
+
+
+def offerless_head(parser: httptools.HttpRequestParser, target: bytes, fields: Iterable[Header]) -> bytes:
+    """The head that a parser has read, without its offer to switch protocols."""
+    kept = []
+    for name, value in fields:
+        if name.lower() == b"connection":
+            value = b", ".join([part for part in value.split(b",") if part.strip().lower() != b"upgrade"])
+        if name.lower() != b"upgrade":
+            kept.append((name, value))
+    version = parser.get_http_version().encode()
+    return b"%b %b HTTP/%b\r\n%b\r\n" % (parser.get_method(), target, version, lines(kept))
