@@ -51,8 +51,8 @@ cluster: $(STAMP) ## a real Kubernetes with operator and sample, left running
 cluster-down: $(STAMP) ## stop it
 	@$(BIN)/python -m tests.cluster.harness down
 
-bench: $(STAMP)  ## CPU per call beside a peer, in one run
-	@$(BIN)/python -m tests.bench
+bench: $(STAMP)  ## CPU per call beside nginx and Envoy (PEERS=all: every gateway; FEATURES=1: what ours cost)
+	@$(BIN)/python -m tests.bench $(if $(PEERS),--peers "$(PEERS)") $(if $(FEATURES),--features) $(if $(JSON),--json "$(JSON)")
 
 format: $(STAMP) ## format the code
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .

@@ -4,37 +4,81 @@ a figure, which depends on the machine."""
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import click
+import msgspec
 from rich.console import Console
 
+from tests.bench.features import compare, table
 from tests.bench.machine import Unavailable
+from tests.bench.peers.base import Say
+from tests.bench.peers.registry import PEERS
 from tests.bench.report import as_json, show
-from tests.bench.run import FULL, NAMES, QUICK, Plan, run
+from tests.bench.rounds import Effort
+from tests.bench.run import BOTH, DIRECT, FULL, NAMES, OWN_BUILD, PROXY, SHORT, Plan, run
 
-PEOPLE_WIDTH = 130
+PEOPLE_WIDTH = 150
+KNOWN = (DIRECT, *PEERS, PROXY, BOTH, OWN_BUILD)
+
+
+def names_of(peers: str, chosen: tuple[str, ...]) -> tuple[str, ...]:
+    """What is measured: `chosen`, or the usual ones and the peers that are asked for."""
+    if chosen:
+        return chosen
+    asked = list(PEERS) if peers == "all" else [name.strip() for name in peers.split(",") if name.strip()]
+    unknown = [name for name in asked if name not in PEERS]
+    if unknown:
+        raise click.BadParameter(f"{', '.join(unknown)}: known are all, {', '.join(PEERS)}", param_hint="--peers")
+    extra = [name for name in asked if name not in NAMES]
+    return (*NAMES, *([OWN_BUILD] if asked else []), *extra)
 
 
 @click.command()
-@click.option("--quick", is_flag=True, help="Short windows: half a minute instead of two.")
-@click.option("--target", "names", multiple=True, type=click.Choice(NAMES), help="Only this one (may be repeated).")
+@click.option("--quick", is_flag=True, help="Short windows: half a minute instead of some.")
+@click.option("--peers", default="", help="Further gateways: all, or names with commas between them.")
+@click.option("--target", "chosen", multiple=True, type=click.Choice(KNOWN), help="Only this one (may be repeated).")
+@click.option("--features", "compared", is_flag=True, help="What each feature of the proxy costs, instead of peers.")
 @click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
-def main(quick: bool, names: tuple[str, ...], output: str) -> None:
-    """CPU per call of proxy and router beside nginx and Envoy."""
+@click.option("--json", "file", type=click.Path(path_type=Path), help="Write the figures into this file, too.")
+def main(quick: bool, peers: str, chosen: tuple[str, ...], compared: bool, output: str, file: Path | None) -> None:  # noqa: PLR0913
+    """CPU per call of proxy and router beside nginx, Envoy and other gateways."""
     progress = Console(stderr=True)
-    plan = Plan(QUICK if quick else FULL, names or NAMES)
+
+    def say(line: str) -> None:
+        progress.print(f"==> {line}", highlight=False)
+
+    effort = SHORT if quick else FULL
+    plan = Plan(effort, names_of(peers, chosen))
     try:
-        summary = run(plan, lambda line: progress.print(f"==> {line}", highlight=False))
+        if compared:
+            _compare(effort, output, say)
+            return
+        summary = run(plan, say)
     except Unavailable as reason:
         progress.print(f"The benchmark cannot run: {reason}", highlight=False)
         sys.exit(2)
+    if file is not None:
+        file.write_text(as_json(summary))
     if output == "json":
         print(as_json(summary))
     else:
-        console = Console(highlight=False)
-        console.width = max(console.width, PEOPLE_WIDTH)
-        show(summary, plan.shapes, console)
+        show(summary, plan.shapes, _wide())
     sys.exit(1 if summary.faults else 0)
+
+
+def _compare(effort: Effort, output: str, say: Say) -> None:
+    found = compare(effort, say)
+    if output == "json":
+        print(msgspec.json.encode(found).decode())
+    else:
+        _wide().print(table(found))
+
+
+def _wide() -> Console:
+    console = Console(highlight=False)
+    console.width = max(console.width, PEOPLE_WIDTH)
+    return console
 
 
 if __name__ == "__main__":

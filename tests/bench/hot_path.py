@@ -1,10 +1,10 @@
 """What a call costs in our own code: real protocols and pipeline in this process, the sockets are stubs.
 
-    python -m tests.bench.hot_path [--profile] [--case NAME]
+    python -m tests.bench.hot_path [--profile] [--features] [--case NAME]
 
 The kernel's part is missing (about half of a call's CPU), so that small changes show. Each figure is the least of many
-repeats, in CPU time of this process: the least is what the machine's noise cannot add to. `--profile` counts the
-function calls of one proxied call and shows where the time goes."""
+repeats, in CPU time of this process: the least is what the machine's noise cannot add to. The stubs cost about 2 µs,
+which are in each figure. `--profile` shows where the time goes."""
 
 from __future__ import annotations
 
@@ -12,26 +12,28 @@ import asyncio
 import contextlib
 import gc
 import os
-import pstats
 import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from cProfile import Profile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
 import httptools
+import msgspec
 from rich.console import Console
-from rich.table import Table
 
 from model_serving.proxy.app import ProxyService
-from model_serving.proxy.settings import ProxySettings
+from model_serving.proxy.settings import ProcessSettings, ProxySettings
 from model_serving.proxy_config import Limit
 from tests.bench import interpreter
+from tests.bench.figures import Cost, Found, Line
 from tests.bench.ours import EVERYTHING, Features, write_files
+from tests.bench.report import costs_table, profile_table
 from tests.bench.stubs import StubLoop, StubTransport
+from tests.bench.variants import VARIANTS
 from tests.bench.workload import PATH, Shape
 
 REPEATS = 20
@@ -56,26 +58,16 @@ class Case:
     """What the cost is divided by: events of a stream that comes event by event."""
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What one case costs, in microseconds per call or event. `functions`, `builtins`: calls of each, per call."""
-
-    name: str
-    least_us: float
-    median_us: float
-    functions: float = 0.0
-    builtins: float = 0.0
-
-
 class Proxy:
     """A proxy on stubs: calls go through it one after the other, over one connection on each side."""
 
-    def __init__(self, root: Path, loop: StubLoop) -> None:
+    def __init__(self, root: Path, loop: StubLoop, log: int | None) -> None:
         self._loop = loop
-        self._service = ProxyService(ProxySettings(root=root))
+        self._service = ProxyService(ProxySettings(root=root, process=ProcessSettings(access_log_fd=log)))
         self.tick()
         self._service.listening()
         self._client = StubTransport(self._service.data.connection())
+        self._provider: StubTransport | None = None
 
     def tick(self) -> None:
         """What the process does four times a second."""
@@ -86,23 +78,28 @@ class Proxy:
         client, loop = self._client, self._loop
         if client.closed:
             client = self._client = StubTransport(self._service.data.connection())
+        loop.dialled = self._provider  # the loop is shared with the proxies of other cases
         client.feed(case.request)
-        for _ in range(_TURNS):  # the first call waits for a connection
+        if case.answer:
             provider = loop.dialled
-            if client.written or (provider is not None and provider.written):
-                break
-            await asyncio.sleep(0)
-        if case.answer and provider is not None:
-            assert provider.written, client.take()
+            if provider is None or not provider.written:
+                provider = await self._dialled()
             provider.written.clear()
             for piece in case.answer:
                 provider.feed(piece)
-        for _ in range(_TURNS):
-            if client.written:
-                break
+        for _ in range(0 if client.written else _TURNS):
             await asyncio.sleep(0)
-        assert client.written[0].startswith(case.expected), client.take()
+        assert client.written and client.written[0].startswith(case.expected), client.take()
         client.written.clear()
+
+    async def _dialled(self) -> StubTransport:
+        """The provider's end of a new connection, once the request has come there."""
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
+            self._provider = self._loop.dialled
+            if self._provider is not None and self._provider.written:
+                return self._provider
+        raise AssertionError(f"nothing was sent to the provider: {self._client.take()!r}")
 
     def close(self) -> None:
         """Ends what waits."""
@@ -114,10 +111,9 @@ async def proxy(case: Case) -> AsyncIterator[Proxy]:
     """A proxy for the calls of a case, warm."""
     loop = asyncio.get_running_loop()
     assert isinstance(loop, StubLoop)
-    loop.dialled = None
-    with tempfile.TemporaryDirectory(prefix="model-serving-bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="model-serving-bench-") as folder, _nowhere() as log:
         write_files(Path(folder), "http://127.0.0.1:1/v1", case.features)
-        made = Proxy(Path(folder), loop)
+        made = Proxy(Path(folder), loop, log if case.features.access_log else None)
         try:
             for _ in range(50):
                 await made.call(case)
@@ -127,19 +123,37 @@ async def proxy(case: Case) -> AsyncIterator[Proxy]:
             await asyncio.sleep(0)
 
 
-async def measure(case: Case, repeats: int = REPEATS) -> Cost:
-    """The cost of a case."""
-    async with proxy(case) as made:
-        found = []
+@contextlib.contextmanager
+def _nowhere() -> Iterator[int]:
+    fd = os.open(os.devnull, os.O_WRONLY)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+async def measure(chosen: Sequence[Case], repeats: int = REPEATS) -> list[Cost]:
+    """The costs of cases, measured in turns, so that they can be compared."""
+    async with contextlib.AsyncExitStack() as stack:
+        made = [(case, await stack.enter_async_context(proxy(case))) for case in chosen]
+        found: dict[str, list[float]] = {case.name: [] for case in chosen}
         for _ in range(repeats):
-            made.tick()
-            gc.collect()
-            began = time.process_time()
-            for _ in range(case.calls):
-                await made.call(case)
-            found.append((time.process_time() - began) / case.calls / case.units * 1e6)
-        functions, builtins = await _count(made, case)
-    found.sort()
+            for case, served in made:
+                found[case.name].append(await _repeat(case, served))
+        return [await _cost(case, served, sorted(found[case.name])) for case, served in made]
+
+
+async def _repeat(case: Case, served: Proxy) -> float:
+    served.tick()
+    gc.collect()
+    began = time.process_time()
+    for _ in range(case.calls):
+        await served.call(case)
+    return (time.process_time() - began) / case.calls / case.units * 1e6
+
+
+async def _cost(case: Case, served: Proxy, found: Sequence[float]) -> Cost:
+    functions, builtins = await _count(served, case)
     return Cost(case.name, found[0], found[len(found) // 2], functions / case.units, builtins / case.units)
 
 
@@ -161,15 +175,22 @@ async def _count(made: Proxy, case: Case) -> tuple[float, float]:
     return counted["call"] / 20, counted["c_call"] / 20
 
 
-async def profile(case: Case, calls: int = PROFILED_CALLS) -> pstats.Stats:
-    """Where the time of a case goes. The profile's own cost makes small functions look dearer than they are."""
+async def profile(case: Case, calls: int = PROFILED_CALLS) -> list[Line]:
+    """Where the time of a case goes: the dearest functions."""
     async with proxy(case) as made:
         profiler = Profile()
         profiler.enable()
         for _ in range(calls):
             await made.call(case)
         profiler.disable()
-    return pstats.Stats(profiler)
+    lines = []
+    for entry in profiler.getstats():
+        code = entry.code
+        place = (
+            code if isinstance(code, str) else f"{Path(code.co_filename).name}:{code.co_firstlineno} {code.co_qualname}"
+        )
+        lines.append(Line(place, entry.callcount / calls, entry.inlinetime / calls * 1e6))
+    return sorted(lines, key=lambda line: -line.own_us)[:TOP]
 
 
 def parsing(case: Case) -> Cost:
@@ -199,12 +220,12 @@ def _time(work: Callable[[], None], times: int) -> float:
     return (time.process_time() - began) / times * 1e6
 
 
-def _request(shape: Shape, key: str = "key-0") -> bytes:
+def _request(shape: Shape, token: str) -> bytes:
     body = shape.body()
     head = (
         f"POST {PATH} HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nAccept: application/json\r\n"
         "User-Agent: OpenAI/Python 2.0.0\r\nContent-Type: application/json\r\n"
-        f"Authorization: Bearer {key}\r\nX-Stainless-Lang: python\r\n"
+        f"Authorization: Bearer {token}\r\nX-Stainless-Lang: python\r\n"
         f"X-Stainless-Package-Version: 2.0.0\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
@@ -240,73 +261,66 @@ def _stream() -> list[bytes]:
     return [head, *chunks]
 
 
-def cases() -> list[Case]:
-    """Everything that is measured."""
-    small, streamed = Shape("1 KB", 1), Shape("stream", 1, stream="burst")
-    blocked = Features(limits=(Limit("user", 0),))
+def cases(features: Features = EVERYTHING) -> list[Case]:
+    """Everything that is measured, with these features."""
+    small, large, streamed = Shape("", 1), Shape("", 1, body_bytes=20 * 1024), Shape("", 1, stream="burst")
+    token = features.speech.tokens[0]
+    blocked = replace(features, limits=(Limit("user", calls=0),))
     return [
-        Case("json-1k", _request(small), [_completion()]),
-        Case("json-20k", _request(Shape("20 KB", 1, body_bytes=20 * 1024)), [_completion()]),
-        Case("event", _request(streamed), _stream(), calls=8, units=EVENTS + 2),
-        Case("burst", _request(streamed), [b"".join(_stream())], calls=100),
-        Case("refused-401", _request(small, "nobody's"), [], b"HTTP/1.1 401"),
-        Case("refused-429", _request(small), [], b"HTTP/1.1 429", blocked),
+        Case("json-1k", _request(small, token), [_completion()], features=features),
+        Case("json-20k", _request(large, token), [_completion()], features=features),
+        Case("event", _request(streamed, token), _stream(), features=features, calls=8, units=EVENTS + 2),
+        Case("burst", _request(streamed, token), [b"".join(_stream())], features=features, calls=100),
+        Case("refused-401", _request(small, "nobody's"), [], b"HTTP/1.1 401", features),
+        Case("refused-429", _request(small, token), [], b"HTTP/1.1 429", blocked),
     ]
 
 
-def table(costs: Sequence[Cost]) -> Table:
-    """The figures for people."""
-    title = f"Our own code, CPU in µs per call (event: per event of a stream). {interpreter.name()}"
-    shown = Table(title=title, title_justify="left")
-    for name in ("", "least", "median", "Python calls", "builtin calls"):
-        shown.add_column(name, justify="right" if name else "left")
-    for cost in costs:
-        counts = [f"{cost.functions:.1f}", f"{cost.builtins:.1f}"] if cost.functions else ["", ""]
-        shown.add_row(cost.name, f"{cost.least_us:.2f}", f"{cost.median_us:.2f}", *counts)
-    return shown
+NAMES = ("json-1k", "json-20k", "event", "burst", "refused-401", "refused-429")
 
 
-@contextlib.contextmanager
-def quiet() -> Iterator[Console]:
-    """What the proxy prints (its access log) goes nowhere, but is written; what the console prints still shows."""
-    sys.stdout.flush()
-    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    with os.fdopen(kept, "w") as shown:
-        yield Console(file=shown, highlight=False, width=120)
-        shown.flush()
-        os.dup2(kept, 1)
-    os.close(nowhere)
+async def _run(names: Sequence[str], profiled: bool, repeats: int) -> Found:
+    chosen = [case for case in cases() if case.name in names]
+    costs = await measure(chosen, repeats)
+    costs += [parsing(case) for case in chosen if case.answer]
+    profiles = {case.name: await profile(case) for case in chosen} if profiled else {}
+    return Found(interpreter.own().name, costs, profiles)
 
 
-async def _main(chosen: Sequence[Case], profiled: bool, repeats: int, console: Console) -> None:
-    costs = []
-    for case in chosen:
-        costs += [await measure(case, repeats), *([parsing(case)] if case.answer else [])]
-    console.print(table(costs))
-    if profiled:
-        for case in chosen:
-            stats = await profile(case)
-            stats.stream = console.file  # type: ignore[attr-defined]
-            console.print(f"\n{case.name}: {PROFILED_CALLS} calls, by own time")
-            stats.strip_dirs().sort_stats("tottime").print_stats(TOP)
-
-
-NAMES = [case.name for case in cases()]
+async def _run_features(names: Sequence[str], repeats: int) -> Found:
+    """The chosen cases without one feature at a time."""
+    chosen = [
+        replace(case, name=f"{case.name}, {variant}")
+        for variant, features in VARIANTS.items()
+        for case in cases(features)
+        if case.name in names
+    ]
+    return Found(interpreter.own().name, await measure(chosen, repeats))
 
 
 @click.command()
 @click.option("--profile", "profiled", is_flag=True, help="Also where the time goes: functions by own time.")
+@click.option("--features", "compared", is_flag=True, help="What is saved with a feature off, one at a time.")
 @click.option("--case", "names", multiple=True, type=click.Choice(NAMES), help="Only this one (may be repeated).")
 @click.option("--repeats", default=REPEATS, show_default=True, help="The least of how many.")
-def main(profiled: bool, names: tuple[str, ...], repeats: int) -> None:
+@click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def main(profiled: bool, compared: bool, names: tuple[str, ...], repeats: int, output: str) -> None:
     """CPU per call of the proxy's own code."""
-    chosen = [case for case in cases() if not names or case.name in names]
-    with quiet() as console, asyncio.Runner(loop_factory=StubLoop) as runner:
+    with asyncio.Runner(loop_factory=StubLoop) as runner:
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)  # as the processes do
-        runner.run(_main(chosen, profiled, repeats, console))
+        if compared:
+            found = runner.run(_run_features(names or ("json-1k", "event"), repeats))
+        else:
+            found = runner.run(_run(names or NAMES, profiled, repeats))
+    if output == "json":
+        print(msgspec.json.encode(found).decode())
+        return
+    console = Console(highlight=False, width=120)
+    console.print(costs_table(found.costs, found.interpreter))
+    for name, lines in found.profiles.items():
+        console.print(profile_table(name, lines))
 
 
 if __name__ == "__main__":

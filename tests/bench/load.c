@@ -1,10 +1,12 @@
 /* The load generator of the benchmark: a closed loop of callers with keep-alive connections, in one thread.
  *
- *     load PORT PATH BODYFILE CALLERS WARM_SECONDS SECONDS PID...
+ *     load PORT PATH BODYFILE TOKENFILE CALLERS WARM_SECONDS SECONDS CALLS PID...
  *
  * Each caller sends its next call when the last one is answered. Calls, events and the CPU time of the processes PID
- * are taken in the same window, after WARM_SECONDS, and come out as one JSON line. Started by rounds.py. The token of
- * caller n is "key-n", n below 64. */
+ * are taken in the same window, after WARM_SECONDS, and come out as one JSON line. Warming up and window last until
+ * CALLS calls are answered, too, but not much longer than PATIENCE_SECONDS: else a slow target would be judged by the few
+ * calls that happen to end in the window. Started by rounds.py. Each line of
+ * TOKENFILE is a bearer token; the callers take them in turn. */
 
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -19,7 +21,8 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { KEYS = 64, READY = 256, HEAD_BYTES = 8192, READ_BYTES = 1 << 18, SLOTS = 1 << 22 };
+enum { MOST_TOKENS = 1024, READY = 256, HEAD_BYTES = 8192, READ_BYTES = 1 << 18, SLOTS = 1 << 22,
+       FILE_BYTES = 1 << 22, PATIENCE_SECONDS = 20 };
 
 /* Where the parser stands in an answer. */
 enum state { HEAD, BODY, CHUNK_SIZE, CHUNK_EXTENSION, CHUNK_DATA, CHUNK_END, TRAILER };
@@ -30,7 +33,7 @@ struct text {
 };
 
 struct caller {
-    int fd, busy, key;
+    int fd, busy, token;
     enum state state;
     int status, close;
     long long left; /* bytes of the body or of the chunk */
@@ -46,10 +49,12 @@ static struct {
     int first_failure; /* its status; 0: the connection broke */
 } counted;
 
-static struct text requests[KEYS];
+static struct text requests[MOST_TOKENS]; /* one per token */
+static int tokens;
 static float *latencies; /* in microseconds */
 static int poller, port;
 static volatile int counting;
+static long long answered; /* in warming up or window, whatever the status */
 
 static long long nanoseconds(clockid_t clock)
 {
@@ -87,24 +92,33 @@ static struct text read_file(const char *path)
         perror(path);
         exit(1);
     }
-    struct text text = {malloc(1 << 20), 0};
-    text.length = fread(text.bytes, 1, 1 << 20, file);
+    struct text text = {calloc(1, FILE_BYTES + 1), 0};
+    text.length = fread(text.bytes, 1, FILE_BYTES, file);
     fclose(file);
     return text;
 }
 
-static void make_requests(const char *path, struct text body)
+static struct text make_request(const char *path, const char *token, struct text body)
 {
-    for (int key = 0; key < KEYS; key++) {
-        char *bytes = malloc(body.length + 1024);
-        int length = snprintf(bytes, 1024,
-                              "POST %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nAccept: application/json\r\n"
-                              "User-Agent: OpenAI/Python 2.0.0\r\nContent-Type: application/json\r\n"
-                              "Authorization: Bearer key-%d\r\nX-Stainless-Lang: python\r\n"
-                              "X-Stainless-Package-Version: 2.0.0\r\nContent-Length: %zu\r\n\r\n",
-                              path, port, key, body.length);
-        memcpy(bytes + length, body.bytes, body.length);
-        requests[key] = (struct text){bytes, length + body.length};
+    size_t room = strlen(path) + strlen(token) + 512;
+    char *bytes = malloc(room + body.length);
+    int length = snprintf(bytes, room,
+                          "POST %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nAccept: application/json\r\n"
+                          "User-Agent: OpenAI/Python 2.0.0\r\nContent-Type: application/json\r\n"
+                          "Authorization: Bearer %s\r\nX-Stainless-Lang: python\r\n"
+                          "X-Stainless-Package-Version: 2.0.0\r\nContent-Length: %zu\r\n\r\n",
+                          path, port, token, body.length);
+    memcpy(bytes + length, body.bytes, body.length);
+    return (struct text){bytes, length + body.length};
+}
+
+static void make_requests(const char *path, struct text body, struct text lines)
+{
+    for (char *token = strtok(lines.bytes, "\n"); token && tokens < MOST_TOKENS; token = strtok(NULL, "\n"))
+        requests[tokens++] = make_request(path, token, body);
+    if (!tokens) {
+        fprintf(stderr, "load: there are no tokens\n");
+        exit(1);
     }
 }
 
@@ -125,7 +139,7 @@ static void dial(struct caller *caller)
 
 static void call(struct caller *caller)
 {
-    struct text request = requests[caller->key];
+    struct text request = requests[caller->token];
     caller->busy = 1;
     caller->state = HEAD;
     caller->head_length = 0;
@@ -143,6 +157,7 @@ static void call(struct caller *caller)
 static void finish(struct caller *caller, int whole)
 {
     caller->busy = 0;
+    answered++;
     if (counting && whole && caller->status == 200) {
         latencies[counted.calls++ % SLOTS] = (now_ns() - caller->began) / 1e3f;
     } else if (!whole || caller->status != 200) {
@@ -271,6 +286,15 @@ static void serve_until(long long end)
     }
 }
 
+/* Handles what happens for some seconds, and on until enough calls are answered. */
+static void serve(long long began, double seconds, long long enough)
+{
+    answered = 0;
+    serve_until(began + (long long)(seconds * 1e9));
+    while (answered < enough && now_ns() < began + PATIENCE_SECONDS * 1000000000LL)
+        serve_until(now_ns() + 50000000);
+}
+
 static int compare(const void *left, const void *right)
 {
     float a = *(const float *)left, b = *(const float *)right;
@@ -285,19 +309,20 @@ static double quantile(double part)
 
 int main(int count, char **arguments)
 {
-    if (count < 7) {
-        fprintf(stderr, "usage: load PORT PATH BODYFILE CALLERS WARM_SECONDS SECONDS PID...\n");
+    if (count < 9) {
+        fprintf(stderr, "usage: load PORT PATH BODYFILE TOKENFILE CALLERS WARM_SECONDS SECONDS CALLS PID...\n");
         return 2;
     }
     port = atoi(arguments[1]);
-    int callers = atoi(arguments[4]);
-    double warm = atof(arguments[5]), seconds = atof(arguments[6]);
-    make_requests(arguments[2], read_file(arguments[3]));
+    int callers = atoi(arguments[5]);
+    double warm = atof(arguments[6]), seconds = atof(arguments[7]);
+    long long enough = atoll(arguments[8]);
+    make_requests(arguments[2], read_file(arguments[3]), read_file(arguments[4]));
     latencies = malloc(SLOTS * sizeof *latencies);
     poller = epoll_create1(0);
     struct caller *all = calloc(callers, sizeof *all);
     for (int index = 0; index < callers; index++) {
-        all[index].key = index % KEYS;
+        all[index].token = index % tokens;
         dial(&all[index]);
     }
     long long began = now_ns();
@@ -305,12 +330,12 @@ int main(int count, char **arguments)
         serve_until(began + (long long)(warm * 0.5e9 * index / callers));
         call(&all[index]);
     }
-    serve_until(began + (long long)(warm * 1e9));
-    long long cpu = cpu_ns(arguments + 7, count - 7), start = now_ns();
+    serve(began, warm, enough);
+    long long cpu = cpu_ns(arguments + 9, count - 9), start = now_ns();
     counting = 1;
-    serve_until(start + (long long)(seconds * 1e9));
+    serve(start, seconds, enough);
     counting = 0;
-    cpu = cpu_ns(arguments + 7, count - 7) - cpu;
+    cpu = cpu_ns(arguments + 9, count - 9) - cpu;
     double took = (now_ns() - start) / 1e9;
     qsort(latencies, counted.calls < SLOTS ? counted.calls : SLOTS, sizeof *latencies, compare);
     printf("{\"calls\": %lld, \"failed\": %lld, \"first_failure\": %d, \"events\": %lld, \"seconds\": %.6f, "

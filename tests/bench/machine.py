@@ -43,6 +43,27 @@ def on_core(core: int) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
+def run_command(*command: str, cwd: Path | None = None, seconds: float = 120, **environment: str) -> None:
+    """Runs a program to its end. Unavailable, with its last word, when it fails or takes longer."""
+    try:
+        done = subprocess.run(
+            command,
+            cwd=cwd,
+            env=os.environ | environment,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise Unavailable(f"{command[0]} did not end within {seconds:g} s") from None
+    except OSError as error:
+        raise Unavailable(f"{command[0]} does not run: {error.strerror}") from None
+    if done.returncode:
+        last = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
+        raise Unavailable(f"{Path(command[0]).name} failed: {last}")
+
+
 def free_port() -> int:
     """A port of the loopback address that nobody listens on now."""
     with socket.socket() as probe:

@@ -3,8 +3,9 @@
  *     mock PORT
  *
  * It answers each POST at once: with JSON, or, when the body holds "stream":true, with 100 events, a usage event and
- * the end mark. They come in one write, or 10 ms apart when the body holds "@sparse@". Built and started by build.py
- * and targets.py. Requests must carry a Content-Length; one is answered after the other. */
+ * the end mark. They come in one write, or 10 ms apart when the body holds "@sparse@". Each GET gets the list of its
+ * models, which some gateways ask for. Built by cache.py, started by targets.py. Bodies must have a Content-Length; one
+ * request is answered after the other. */
 
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -36,7 +37,7 @@ struct connection {
     char request[REQUEST_BYTES];
 };
 
-static struct text json_answer, stream_head, burst_answer, events[EVENTS];
+static struct text json_answer, models_answer, stream_head, burst_answer, events[EVENTS];
 static struct connection *first_due, *last_due; /* all pauses are equal, so that a plain queue is in order */
 static int poller;
 
@@ -52,6 +53,9 @@ static const char COMPLETION[] =
     "\"refusal\":null,\"annotations\":[]},\"logprobs\":null,\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":"
     "213,\"completion_tokens\":47,\"total_tokens\":260,\"prompt_tokens_details\":{\"cached_tokens\":0,\"audio_tokens\":"
     "0},\"completion_tokens_details\":{\"reasoning_tokens\":0,\"audio_tokens\":0}},\"service_tier\":\"default\"}";
+
+static const char MODELS[] = "{\"object\":\"list\",\"data\":[{\"id\":\"provider-model\",\"object\":\"model\",\"created\":0,"
+                             "\"owned_by\":\"mock\"}]}";
 
 static const char EVENT_START[] =
     "data: {\"id\":\"chatcmpl-BnH2rT9sWq4vY7xK1mZ3pL8cD5fG6\",\"object\":\"chat.completion.chunk\",\"created\":"
@@ -87,13 +91,20 @@ static struct text make_event(int number)
     return keep(chunk, length);
 }
 
+static struct text make_json(const char *body)
+{
+    char text[4096];
+    int length = sprintf(text, "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %zu\r\n%s\r\n%s",
+                         strlen(body), HEADERS, body);
+    return keep(text, length);
+}
+
 static void make_answers(void)
 {
     char text[EVENTS * 1200];
-    int length = sprintf(text, "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %zu\r\n%s\r\n%s",
-                         strlen(COMPLETION), HEADERS, COMPLETION);
-    json_answer = keep(text, length);
-    length = sprintf(text, "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
+    json_answer = make_json(COMPLETION);
+    models_answer = make_json(MODELS);
+    int length = sprintf(text, "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
                      "transfer-encoding: chunked\r\ncache-control: no-cache\r\n%s\r\n", HEADERS);
     stream_head = keep(text, length);
     for (int number = 0; number < EVENTS; number++) {
@@ -147,9 +158,7 @@ static long request_length(struct connection *connection, char **body)
     *end = 0;
     char *length = strcasestr(connection->request, "\r\ncontent-length:");
     *end = '\r';
-    if (!length)
-        return -1;
-    long total = *body - connection->request + atol(length + 17);
+    long total = *body - connection->request + (length ? atol(length + 17) : 0);
     if (total > REQUEST_BYTES)
         return -1;
     return (size_t)total <= connection->filled ? total : 0;
@@ -162,12 +171,13 @@ static int answer(struct connection *connection)
     if (length <= 0)
         return length;
     size_t body_length = connection->request + length - body;
-    int stream = memmem(body, body_length, "\"stream\":true", 13) != NULL;
+    int get = !memcmp(connection->request, "GET", 3);
+    int stream = memmem(body, body_length, "\"stream\":true", 13) || memmem(body, body_length, "\"stream\": true", 14);
     int sparse = stream && memmem(body, body_length, "@sparse@", 8) != NULL;
     connection->filled -= length;
     memmove(connection->request, connection->request + length, connection->filled);
     if (!sparse)
-        return put(connection, stream ? burst_answer : json_answer);
+        return put(connection, stream ? burst_answer : get ? models_answer : json_answer);
     connection->event = 0;
     enqueue(connection, now_ns() + PAUSE_NS);
     return put(connection, stream_head);

@@ -5,67 +5,133 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
+import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from model_serving.proxy_config import CredentialFile, Grant, Layout, Limit, Policy, ProxyConfig
+from model_serving.proxy_config import CredentialFile, Grant, Issuer, Layout, Limit, Policy, ProxyConfig
 from model_serving.proxy_config import Target as Upstream
+from tests.bench import identity
+from tests.bench.interpreter import Interpreter, with_sources
 from tests.bench.machine import on_core
-from tests.bench.targets import Target, started, wait_for_answer
-from tests.bench.workload import ENDPOINT, KEYS
-from tests.proxy.processes import Child, start
+from tests.bench.targets import Started, Target, answering
+from tests.bench.workload import ENDPOINT, MODEL, USERS, Speech
+from tests.proxy.processes import Child
 
-FEATURES = "API key, CAN_QUERY, calls per minute of endpoint and user, credential, model name, usage, metrics"
 _COMMAND = "from model_serving.cli import main; main(['{name}'])"
 _ROUTER_KEY = "key-between-router-and-proxy"
-_GRANTS = [Grant("group", "callers", "CAN_QUERY")]
+_GRANTS = [Grant("group", identity.GROUP, "CAN_QUERY")]
 _NEVER_REACHED = 1_000_000_000
-LIMITS = (Limit("endpoint", _NEVER_REACHED), Limit("user", _NEVER_REACHED))
+CALL_LIMITS = (Limit("endpoint", calls=_NEVER_REACHED), Limit("user", calls=_NEVER_REACHED))
+LIMITS = (
+    Limit("endpoint", calls=_NEVER_REACHED, tokens=_NEVER_REACHED),
+    Limit("user", calls=_NEVER_REACHED, tokens=_NEVER_REACHED),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Features:
     """What the measured proxy does for each call, beyond what it always does."""
 
+    tokens: bool = True
+    """Callers show tokens of an issuer (RS256); else API keys."""
     limits: tuple[Limit, ...] = LIMITS
+    access_log: bool = True
+
+    @property
+    def speech(self) -> Speech:
+        """How its callers speak to it."""
+        return Speech(tokens=identity.issuer().tokens if self.tokens else KEYS)
 
 
 EVERYTHING = Features()
+DOES = (
+    "JWT (RS256, 64 users), CAN_QUERY, limits of calls and tokens for endpoint and user, credential, model name, "
+    "usage, metrics, access log"
+)
+KEYS = tuple(f"key-{number}" for number in range(USERS))
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Where our processes run: a folder, a core, the provider's port, an interpreter."""
+
+    folder: Path
+    core: int
+    provider: int
+    interpreter: Interpreter
 
 
 @contextlib.contextmanager
-def proxy(folder: Path, core: int, provider: int) -> Iterator[Target]:
+def proxy(stage: Stage, name: str = "proxy", features: Features = EVERYTHING) -> Iterator[Target]:
     """A proxy in front of the provider."""
     began = time.monotonic()
-    with _proxy(folder, core, provider) as child:
-        wait_for_answer("proxy", child.port, child.log, child.process.poll)
-        yield started("proxy", child.port, [child.process.pid], began)
+    with start_proxy(stage, features) as child:
+        yield answering(name, child.port, child.log, Started(child.process, began), features.speech)
 
 
 @contextlib.contextmanager
-def routed(folder: Path, core: int, provider: int) -> Iterator[Target]:
-    """A router in front of a proxy, both on one core; calls come to the router."""
+def routed(stage: Stage) -> Iterator[Target]:
+    """A router in front of a proxy, both on one core; calls come to the router, which knows callers by their keys."""
     began = time.monotonic()
-    with _proxy(folder, core, provider) as behind, _start("router", folder, core) as front:
+    with start_proxy(stage, EVERYTHING) as behind, _start("router", stage) as front:
         behind.tell({"router_key": _ROUTER_KEY})
         front.tell({"router_key": _ROUTER_KEY, "table": _table(behind.port), "users": _users()})
-        wait_for_answer("router + proxy", front.port, front.log, front.process.poll)
-        yield started("router + proxy", front.port, [front.process.pid, behind.process.pid], began)
+        both = Started(front.process, began, (behind.process.pid,))
+        yield answering("router + proxy", front.port, front.log, both, Speech(tokens=KEYS))
 
 
-def _proxy(folder: Path, core: int, provider: int) -> Child:
-    root = folder / "root"
-    write_files(root, f"http://127.0.0.1:{provider}/v1")
-    return _start("proxy", folder, core, ROOT=str(root))
+def start_proxy(stage: Stage, features: Features) -> Child:
+    """A proxy as a process, with its files below `root` in the stage's folder."""
+    root = stage.folder / "root"
+    write_files(root, f"http://127.0.0.1:{stage.provider}/v1", features)
+    return _start("proxy", stage, ROOT=str(root), ACCESS_LOG="on" if features.access_log else "off")
 
 
-def _start(name: str, folder: Path, core: int, **settings: str) -> Child:
-    with on_core(core):
-        return start(_COMMAND.format(name=name), folder / f"{name}.log", DRAIN_DELAY_SECONDS="0", **settings)
+def _start(name: str, stage: Stage, **settings: str) -> Child:
+    """A process of ours as the local platform starts it, but with any interpreter."""
+    log = stage.folder / f"{name}.log"
+    read, pipe = os.pipe()
+    settings = {
+        "HOST": "127.0.0.1", "PORT": "0", "ADMIN_PORT": "0", "DRAIN_DELAY_SECONDS": "0", "CONTROL_FD": str(read),
+    } | settings  # fmt: skip
+    with on_core(stage.core), log.open("ab") as errors:
+        process = subprocess.Popen(
+            [stage.interpreter.program, "-c", _COMMAND.format(name=name)],
+            env=with_sources() | {f"MODEL_SERVING_{key}": value for key, value in settings.items()},
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            pass_fds=(read,),
+        )
+    os.close(read)
+    assert process.stdout is not None
+    ports = json.loads(process.stdout.readline() or b"{}")
+    subprocess.Popen(["cat"], stdin=process.stdout, stdout=subprocess.DEVNULL)  # reads the access log to its end
+    return Child(process, pipe, ports.get("listening", 0), ports.get("admin", 0), log)
+
+
+def policy(features: Features = EVERYTHING, **changes: Any) -> Policy:
+    """The policy under which everybody of the issuer may query."""
+    issuer = Issuer(
+        issuer=identity.ISSUER,
+        audiences=[identity.AUDIENCE],
+        keys=[identity.issuer().public_key],
+        groups_claim="groups",
+    )
+    values: dict[str, Any] = {
+        "version": "1",
+        "limits": list(features.limits),
+        "grants": _GRANTS,
+        "upstream_leave": "local",
+        "issuers": [issuer] if features.tokens else [],
+    }
+    return Policy(**(values | changes))
 
 
 def write_files(root: Path, base: str, features: Features = EVERYTHING) -> None:
@@ -76,28 +142,30 @@ def write_files(root: Path, base: str, features: Features = EVERYTHING) -> None:
         entity="model",
         provider="openai",
         task="llm/v1/chat",
-        model="provider-model",
+        model=MODEL,
         settings={"openai_api_base": base},
         credentials={"openai_api_key": credential},
     )
     config = ProxyConfig(endpoint=ENDPOINT, config_version=1, revision="bench", targets=[upstream])
-    policy = Policy(version="1", limits=list(features.limits), grants=_GRANTS, upstream_leave="local")
-    files = {
-        layout.config: msgspec.json.encode(config),
-        layout.policy: msgspec.json.encode(policy),
-        layout.credential(credential): b"sk-provider",
-    }
+    write(layout.config, msgspec.json.encode(config))
+    write(layout.policy, msgspec.json.encode(policy(features)))
+    write(layout.credential(credential), b"sk-provider")
     for digest, user in _users().items():
-        files[layout.api_keys / digest] = json.dumps(user).encode()
-    for path, content in files.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+        write(layout.api_keys / digest, json.dumps(user).encode())
 
 
-def _users() -> dict[str, dict[str, object]]:
+def write(path: Path, content: bytes) -> None:
+    """Writes a file the way platforms do: beside it, then renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(".new")
+    unfinished.write_bytes(content)
+    unfinished.rename(path)
+
+
+def _users() -> Mapping[str, dict[str, object]]:
     return {
-        hashlib.sha256(f"key-{number}".encode()).hexdigest(): {"principal": f"user-{number}", "groups": ["callers"]}
-        for number in range(KEYS)
+        hashlib.sha256(key.encode()).hexdigest(): {"principal": f"user-{number}", "groups": [identity.GROUP]}
+        for number, key in enumerate(KEYS)
     }
 
 

@@ -6,23 +6,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
+from tests.bench.figures import Cost, Line
 from tests.bench.rounds import Sample
 from tests.bench.targets import Target
 from tests.bench.workload import BURST, MANY, SPARSE, TYPICAL, Shape
 
-REFERENCE = "nginx"
+NGINX, ENVOY, PROXY, BOTH = "nginx", "Envoy", "proxy", "router + proxy"
+REFERENCES = (NGINX, ENVOY)
 MIB = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One target with one shape. `cost_us`: CPU per unit, median of the rounds; `ratio`: to nginx, in each round."""
+    """One target with one shape. `cost_us`: CPU per unit, median of the rounds.
+
+    `ratios`: to each reference, by name: the median of the rounds' own ratios."""
 
     unit: str
     cost_us: float
     lowest_us: float
     highest_us: float
-    ratio: float | None
+    ratios: dict[str, float]
     units_per_second: float
     p50_us: float
     p99_us: float
@@ -49,20 +53,27 @@ class Budget:
     limit: float
     unit: str
     found: float | None
+    at_least: bool = False
 
     @property
     def met(self) -> bool | None:
         """Whether this run keeps it."""
-        return None if self.found is None else self.found <= self.limit
+        if self.found is None:
+            return None
+        return self.found >= self.limit if self.at_least else self.found <= self.limit
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """All that one run has found. `left_out`: peers that could not be had, with the reason."""
+    """All that one run has found. `does`: what each target does for a call; `left_out`: peers, with the reason."""
 
     rows: list[Row]
     budgets: list[Budget]
+    interpreter: str = ""
+    does: dict[str, str] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
+    in_process: list[Cost] = field(default_factory=list)
+    profile: list[Line] = field(default_factory=list)
 
     @property
     def faults(self) -> list[str]:
@@ -76,11 +87,11 @@ class Summary:
 
 
 def summarise(
-    targets: Sequence[Target], shapes: Sequence[Shape], samples: Sequence[Sample], left_out: dict[str, str]
-) -> Summary:
-    """The figures of a run."""
+    targets: Sequence[Target], shapes: Sequence[Shape], samples: Sequence[Sample]
+) -> tuple[list[Row], list[Budget]]:
+    """The figures of a run, and what they say of the budgets."""
     rows = [_row(target, shapes, samples) for target in targets]
-    return Summary(rows, _budgets({row.name: row for row in rows}, samples), left_out)
+    return rows, _budgets({row.name: row for row in rows}, samples)
 
 
 def ratio(samples: Sequence[Sample], shape: str, above: str, below: str) -> float | None:
@@ -103,33 +114,37 @@ def _row(target: Target, shapes: Sequence[Shape], samples: Sequence[Sample]) -> 
 
 
 def _figure(name: str, shape: Shape, samples: Sequence[Sample]) -> Figure:
-    found = [sample for sample in samples if (sample.target, sample.shape) == (name, shape.name)]
-    costs = [sample.cost_us for sample in found]
+    of_it = [sample for sample in samples if (sample.target, sample.shape) == (name, shape.name)]
+    costs = [sample.cost_us for sample in of_it]
     return Figure(
         unit=shape.unit,
         cost_us=median(costs),
         lowest_us=min(costs),
         highest_us=max(costs),
-        ratio=ratio(samples, shape.name, name, REFERENCE),
-        units_per_second=median(sample.units / sample.seconds for sample in found),
-        p50_us=median(sample.p50_us for sample in found),
-        p99_us=median(sample.p99_us for sample in found),
-        units=sum(sample.units for sample in found),
-        failed=sum(sample.failed for sample in found),
+        ratios={below: found for below in REFERENCES if (found := ratio(samples, shape.name, name, below)) is not None},
+        units_per_second=median(sample.units / sample.seconds for sample in of_it),
+        p50_us=median(sample.p50_us for sample in of_it),
+        p99_us=median(sample.p99_us for sample in of_it),
+        units=sum(sample.units for sample in of_it),
+        failed=sum(sample.failed for sample in of_it),
     )
 
 
 def _budgets(rows: dict[str, Row], samples: Sequence[Sample]) -> list[Budget]:
     def cost(what: str, limit: float, shape: Shape, below: str) -> Budget:
-        return Budget(what, limit, "×", ratio(samples, shape.name, "proxy", below))
+        return Budget(what, limit, "×", ratio(samples, shape.name, PROXY, below))
 
-    both = ratio(samples, TYPICAL.name, "router + proxy", "proxy")
-    proxy = rows.get("proxy")
+    both = ratio(samples, TYPICAL.name, BOTH, PROXY)
+    burst = ratio(samples, BURST.name, ENVOY, PROXY)
+    proxy = rows.get(PROXY)
     return [
-        cost("proxy, 1 KB call: CPU to nginx's", 2.1, TYPICAL, REFERENCE),
-        cost("proxy, 1 KB call: CPU to Envoy's", 0.8, TYPICAL, "Envoy"),
-        cost("proxy, sparse event: CPU to Envoy's", 1.0, SPARSE, "Envoy"),
-        cost("proxy, burst stream: CPU to Envoy's", 1 / 0.6, BURST, "Envoy"),
+        cost("proxy, 1 KB call: CPU to nginx's", 2.1, TYPICAL, NGINX),
+        cost("proxy, 1 KB call: CPU to Envoy's", 0.8, TYPICAL, ENVOY),
+        Budget(
+            "LiteLLM, 1 KB call: CPU to the proxy's", 200, "×", ratio(samples, TYPICAL.name, "LiteLLM", PROXY), True
+        ),
+        cost("proxy, sparse event: CPU to Envoy's", 1.0, SPARSE, ENVOY),
+        Budget("proxy, burst streams per second of CPU to Envoy's", 0.6, "×", burst, True),
         Budget("router, 1 KB call: adds to the proxy's CPU", 1.1, "×", None if both is None else both - 1),
         Budget("proxy, resident memory idle", 35, "MiB", proxy.idle_mib if proxy else None),
         Budget("proxy, resident memory with 256 callers", 50, "MiB", proxy.loaded_mib if proxy else None),

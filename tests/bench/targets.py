@@ -6,47 +6,31 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import json
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.bench.machine import Cores, Unavailable, family, free_port, on_core, resident_bytes, stop
-from tests.bench.workload import PATH, TYPICAL
+from tests.bench.peers.base import Peer, Place
+from tests.bench.workload import TYPICAL, Speech
 
-START_SECONDS = 30.0
+START_SECONDS = 120.0
 LOOK_SECONDS = 0.005
-
-NGINX = """
-daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;
-events {{ worker_connections 4096; }}
-http {{
-  access_log off; client_body_buffer_size 64k; keepalive_requests 1000000000;
-  client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
-  uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
-  upstream provider {{ server 127.0.0.1:{provider}; keepalive 512; keepalive_requests 1000000000; }}
-  server {{
-    listen 127.0.0.1:{port} backlog=4096;
-    location / {{
-      proxy_pass http://provider; proxy_http_version 1.1; proxy_set_header Connection "";
-      proxy_buffering off; proxy_buffer_size 16k; proxy_buffers 8 16k;
-    }}
-  }}
-}}
-"""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A running target. `start_seconds`: from its start to its first answer."""
+    """A running target. `start_seconds`: from its start to its first answer; `slow`: it gets fewer, longer windows."""
 
     name: str
     port: int
     pids: list[int]
     start_seconds: float
     idle_bytes: int
+    speech: Speech
+    slow: bool = False
 
 
 def direct(mock: Path, port: int) -> list[str]:
@@ -54,81 +38,64 @@ def direct(mock: Path, port: int) -> list[str]:
     return [str(mock), str(port)]
 
 
-def nginx(program: Path, folder: Path, port: int, provider: int) -> list[str]:
-    """The command of nginx that passes everything through."""
-    config = folder / "nginx.conf"
-    config.write_text(NGINX.format(folder=folder, port=port, provider=provider))
-    return [str(program), "-p", str(folder), "-c", str(config), "-e", str(folder / "error.log")]
-
-
-def envoy(program: Path, folder: Path, port: int, provider: int) -> list[str]:
-    """The command of Envoy that passes everything through."""
-    config = folder / "envoy.json"
-    config.write_text(json.dumps(_envoy_config(port, provider)))
-    return [str(program), "-c", str(config), "--concurrency", "1", "--disable-hot-restart", "--log-level", "error"]
-
-
-def _envoy_config(port: int, provider: int) -> dict[str, object]:
-    def address(number: int) -> dict[str, object]:
-        return {"socket_address": {"address": "127.0.0.1", "port_value": number}}
-
-    api = "type.googleapis.com/envoy.extensions.filters"
-    router = {"name": "router", "typed_config": {"@type": f"{api}.http.router.v3.Router"}}
-    route = {"match": {"prefix": "/"}, "route": {"cluster": "provider", "timeout": "0s"}}
-    manager = {
-        "@type": f"{api}.network.http_connection_manager.v3.HttpConnectionManager",
-        "stat_prefix": "bench",
-        "http_filters": [router],
-        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
-    }
-    filters = [{"name": "http", "typed_config": manager}]
-    hosts = [{"endpoint": {"address": address(provider)}}]
-    cluster = {
-        "name": "provider",
-        "type": "STATIC",
-        "load_assignment": {"cluster_name": "provider", "endpoints": [{"lb_endpoints": hosts}]},
-    }
-    listeners = [{"name": "data", "address": address(port), "filter_chains": [{"filters": filters}]}]
-    return {"static_resources": {"listeners": listeners, "clusters": [cluster]}}
-
-
 @contextlib.contextmanager
 def running(name: str, core: int, log: Path, command: Callable[[int], Sequence[str]]) -> Iterator[Target]:
     """A target that is one command, given its port; ended at the end. Unavailable when it does not answer."""
     port = free_port()
-    arguments = command(port)
+    with _process(command(port), core, log) as process:
+        yield answering(name, port, log, process, Speech())
+
+
+@contextlib.contextmanager
+def peer(asked: Peer, program: Path, folder: Path, cores: Cores, provider: int) -> Iterator[Target]:
+    """Another gateway in front of the provider; ended at the end. Unavailable when it does not answer."""
+    place = Place(folder, free_port(), free_port(), provider)
+    speech, log = asked.speech(), folder / "log"
+    with _process(asked.command(program, place), cores.target, log) as process:
+        yield replace(answering(asked.name, place.port, log, process, speech), slow=asked.slow)
+
+
+@contextlib.contextmanager
+def _process(arguments: Sequence[str], core: int, log: Path) -> Iterator[Started]:
     began = time.monotonic()
     with on_core(core), log.open("wb") as output:
-        process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=log.parent)
     try:
-        wait_for_answer(name, port, log, process.poll)
-        yield started(name, port, [process.pid], began)
+        yield Started(process, began)
     finally:
         stop(process)
 
 
-def started(name: str, port: int, pids: Sequence[int], began: float) -> Target:
-    """A target that answers now, with its processes and their children; `began`: the clock when it was started."""
-    seconds = time.monotonic() - began
-    everyone = [member for pid in pids for member in family(pid)]
-    return Target(name, port, everyone, seconds, resident_bytes(everyone))
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A process, and the clock when it was started."""
+
+    process: subprocess.Popen[bytes]
+    began: float
+    with_it: tuple[int, ...] = ()
+    """Further processes that belong to the target."""
 
 
-def wait_for_answer(name: str, port: int, log: Path, ended: Callable[[], int | None]) -> None:
-    """Waits for the first answered call. Unavailable when there is none in time, or when the process has ended."""
+def answering(name: str, port: int, log: Path, started: Started, speech: Speech) -> Target:
+    """A target once it answers, with its processes and their children.
+
+    Unavailable when it does not in time, or when the process has ended."""
     deadline = time.monotonic() + START_SECONDS
-    while not _answers(port):
-        if ended() is not None or time.monotonic() > deadline:
+    while not _answers(port, speech):
+        if started.process.poll() is not None or time.monotonic() > deadline:
             said = log.read_text(errors="replace").strip().splitlines() or ["it says nothing"]
-            raise Unavailable(f"{name} does not answer calls: {said[-1]}")
+            raise Unavailable(f"{name} does not answer calls: {said[-1][:300]}")
         time.sleep(LOOK_SECONDS)
+    seconds = time.monotonic() - started.began
+    everyone = [member for pid in (started.process.pid, *started.with_it) for member in family(pid)]
+    return Target(name, port, everyone, seconds, resident_bytes(everyone), speech)
 
 
-def _answers(port: int) -> bool:
+def _answers(port: int, speech: Speech) -> bool:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
-        headers = {"authorization": "Bearer key-0", "content-type": "application/json"}
-        connection.request("POST", PATH, TYPICAL.body(), headers)
+        headers = {"authorization": f"Bearer {speech.tokens[0]}", "content-type": "application/json"}
+        connection.request("POST", speech.path, TYPICAL.body(speech.model), headers)
         return connection.getresponse().status == 200
     except (OSError, http.client.HTTPException):
         return False

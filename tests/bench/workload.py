@@ -1,4 +1,4 @@
-"""What is sent: the shapes of calls that are measured, and their bodies."""
+"""What is sent: the shapes of calls that are measured, their bodies, and how each target is spoken to."""
 
 from __future__ import annotations
 
@@ -7,10 +7,22 @@ from dataclasses import dataclass
 
 ENDPOINT = "bench"
 PATH = f"/serving-endpoints/{ENDPOINT}/invocations"
-KEYS = 64
-"""How many callers' tokens there are: key-0, key-1, … (load.c)."""
+USERS = 64
+MODEL = "provider-model"
 
 _WORDS = 'the quick brown fox jumps over a lazy dog and "quotes" some words with café '
+
+
+@dataclass(frozen=True, slots=True)
+class Speech:
+    """How a target is spoken to. `model`: what the body names, where the path does not; `tokens`: of the callers."""
+
+    path: str = PATH
+    model: str = ""
+    tokens: tuple[str, ...] = ("key-0",)
+
+
+OPENAI = Speech("/v1/chat/completions", MODEL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +39,10 @@ class Shape:
         """What the cost is counted for."""
         return {"": "call", "sparse": "event", "burst": "stream"}[self.stream]
 
-    def body(self) -> bytes:
+    def body(self, model: str = "") -> bytes:
         """The body of each call, `body_bytes` long."""
-        fields = {
+        fields: dict[str, object] = {"model": model} if model else {}
+        fields |= {
             "messages": [{"role": "system", "content": f"@{self.stream}@ You help."}, {"role": "user", "content": ""}],
             "temperature": 0.7,
             "max_tokens": 256,
@@ -49,11 +62,13 @@ def _encode(fields: dict[str, object], text: str) -> bytes:
 
 
 SHAPES = (
-    Shape("1 KB, 1 caller", 1),
+    Shape("1 KB, 1", 1),
     Shape("1 KB, 32", 32),
     Shape("1 KB, 256", 256),
+    Shape("20 KB, 1", 1, body_bytes=20 * 1024),
     Shape("20 KB, 32", 32, body_bytes=20 * 1024),
+    Shape("20 KB, 256", 256, body_bytes=20 * 1024),
     Shape("SSE sparse, 64", 64, stream="sparse"),
     Shape("SSE burst, 32", 32, stream="burst"),
 )
-TYPICAL, MANY, SPARSE, BURST = SHAPES[1], SHAPES[2], SHAPES[4], SHAPES[5]
+TYPICAL, MANY, SPARSE, BURST = SHAPES[1], SHAPES[2], SHAPES[6], SHAPES[7]
