@@ -142,6 +142,11 @@ def usage(log: BinaryIO | None, by: tuple[str, ...], output: str, **options: Any
 @click.option("--key", "keys", multiple=True, help="Accept only this API key; may be given several times.")
 @click.option("--keys-file", type=click.Path(path_type=Path), help="Accept only the keys of this file, one per line.")
 @click.option("--pace", default=0.02, show_default=True, help="Seconds between two events of a stream.")
+@click.option("--error-rate", type=click.FloatRange(0, 1), default=0.0, help="The part of calls that go wrong anyhow.")
+@click.option(
+    "--delay", type=click.FloatRange(0, 60), default=0.0, help="Seconds that calls are held up, at most."
+)
+@click.option("--seed", type=int, default=0, help="Makes what goes wrong repeatable.")
 @click.option("--control-fd", type=int, hidden=True)
 def demo_provider(**options: Any) -> None:
     """Run a small OpenAI-compatible server to try things out with: it echoes, streams, embeds, and fails on request."""

@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from email.utils import formatdate
 from pathlib import Path
 
 from aiohttp import web
@@ -25,7 +26,9 @@ from model_serving.demo_provider.answers import (
     answer_embeddings,
     last_text,
 )
+from model_serving.demo_provider.faults import Dice
 from model_serving.demo_provider.keys import AcceptedKeys
+from model_serving.demo_provider.misdeeds import misbehave
 from model_serving.demo_provider.wishes import UnknownWishError, Wish, parse_wish
 
 MODELS = ("demo-chat", "demo-completions", "demo-embeddings")
@@ -35,13 +38,20 @@ _LARGEST_BODY = 16 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class DemoSettings:
-    """How the demo provider runs. `pace`: seconds between two events of a stream; `control_fd`: end with that pipe."""
+    """How the demo provider runs. `pace`: seconds between two events of a stream; `control_fd`: end with that pipe.
+
+    `error_rate` is the part of calls that go wrong by themselves, `delay` the longest time in seconds that a call is
+    held up by itself; `seed` makes both repeatable.
+    """
 
     host: str = "127.0.0.1"
     port: int = 8090
     keys: tuple[str, ...] = ()
     keys_file: Path | None = None
     pace: float = 0.02
+    error_rate: float = 0.0
+    delay: float = 0.0
+    seed: int = 0
     control_fd: int | None = None
 
 
@@ -87,7 +97,7 @@ def _announce(settings: DemoSettings, port: int) -> None:
 
 def build_app(settings: DemoSettings) -> web.Application:
     """The application, for `serve` and for tests."""
-    calls = _Calls(settings.pace)
+    calls = _Calls(settings.pace, Dice(settings.error_rate, settings.delay, settings.seed))
     app = web.Application(
         middlewares=[_openai_errors(AcceptedKeys(settings.keys, settings.keys_file))], client_max_size=_LARGEST_BODY
     )
@@ -103,8 +113,9 @@ def build_app(settings: DemoSettings) -> web.Application:
 class _Calls:
     """The three model calls."""
 
-    def __init__(self, pace: float) -> None:
+    def __init__(self, pace: float, dice: Dice) -> None:
         self._pace = pace
+        self._dice = dice
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
         body, wish = await _read_call(request)
@@ -119,24 +130,31 @@ class _Calls:
         return await self._respond(request, {}, wish, Answer(answer_embeddings(body), lambda: iter(())))
 
     async def _respond(self, request: web.Request, body: Json, wish: Wish, answer: Answer) -> web.StreamResponse:
+        wish = self._dice.cast(wish)
         await asyncio.sleep(wish.delay)
         if wish.status != 200:
             return _wished_error(wish)
+        stream = bool(body.get("stream"))
         if wish.garbage:
-            content_type = "text/event-stream" if body.get("stream") else "application/json"
+            content_type = "text/event-stream" if stream else "application/json"
             return web.Response(body=_BABBLE, content_type=content_type)
-        if body.get("stream"):
+        payload = json.dumps(answer.whole).encode()
+        if wish.broken_json:
+            payload = payload[: len(payload) // 2]
+        if wish.by_hand:
+            return await misbehave(request, wish, payload, answer.events() if stream else None)
+        if stream:
             return await self._stream(request, wish, answer.events())
         await asyncio.sleep(wish.stall)
-        payload = json.dumps(answer.whole).encode()
         return (
-            web.Response(body=payload, content_type="application/json")
+            web.Response(body=payload, content_type=wish.type or "application/json")
             if wish.cut is None
             else await _cut_body(request, payload)
         )
 
     async def _stream(self, request: web.Request, wish: Wish, events: Iterator[Json]) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
+        kind = wish.type or "text/event-stream"
+        response = web.StreamResponse(headers={"Content-Type": kind, "Cache-Control": "no-cache"})
         await response.prepare(request)
         pace = self._pace if wish.pace is None else wish.pace
         for number, event in enumerate(events):
@@ -204,6 +222,8 @@ def _wished_error(wish: Wish) -> web.Response:
     response = _error(wish.status, f"the caller asked the demo provider for status {wish.status}")
     if wish.retry_after is not None:
         response.headers["Retry-After"] = str(wish.retry_after)
+    if wish.retry_date is not None:
+        response.headers["Retry-After"] = formatdate(time.time() + wish.retry_date, usegmt=True)
     return response
 
 
