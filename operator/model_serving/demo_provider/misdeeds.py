@@ -7,7 +7,7 @@ import json
 import socket
 import struct
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any
 
 from aiohttp import web
 
@@ -31,9 +31,9 @@ class Raw(web.Response):
 
 async def misbehave(request: web.Request, wish: Wish, whole: bytes, events: Iterator[Any] | None) -> Raw:
     """Answers as wished and ends the connection; `events` where the answer is a stream, else `whole` is the body."""
-    if request.transport is None:
+    transport = request.transport
+    if transport is None:
         return Raw()
-    transport = cast(asyncio.Transport, request.transport)  # uvloop's is one in all but name
     try:
         for piece in _pieces(wish, whole, events):
             await _write(transport, piece, wish)
