@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
+import os
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -309,3 +311,59 @@ async def test_one_connection_serves_many_calls(front: Running, running: Running
         assert (await read_answer(reader)).status == 200
     writer.close()
     assert upstream.connections == 1
+
+
+# What is seen of calls
+
+
+async def test_calls_are_counted_by_endpoint_and_callers_cannot_make_up_labels(
+    front: Running, running: Running
+) -> None:
+    set_table(front, ep=entry(running.port))
+    assert (await ask(front)).status == 200
+    assert (await ask(front, "/serving-endpoints/made-up/invocations")).status == 404
+    page = (await call(front.admin_port, "/metrics")).body.decode()
+    assert 'model_serving_routed_calls_total{endpoint="ep",status="200"} 1\n' in page
+    assert 'model_serving_routed_calls_total{endpoint="",status="404"} 1\n' in page
+    assert "made-up" not in page
+    assert "model_serving_ready 1\n" in page and 'model_serving_connections{port="data"}' in page
+
+
+async def test_a_call_is_logged_by_the_router_only_when_no_proxy_does(running: Running) -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as log:
+        async with router(process=ProcessSettings(access_log_fd=writing)) as front:
+            set_table(front, ep=entry(running.port), gone=entry(9))
+            headers = {"x-request-id": "mine", "user-agent": "curl"}
+            assert (await ask(front)).status == 200
+            assert (await ask(front, messages="no list")).status == 400  # the proxy's answer, so the proxy's line
+            for name in ("unknown", "gone"):
+                path = f"/serving-endpoints/{name}/invocations"
+                await call(front.port, path, {"messages": MESSAGES}, AUTH | headers)
+            await call(front.port, "/serving-endpoints/ep/invocations", {}, {"authorization": "Bearer canary"})
+        os.close(writing)
+        text = log.read()
+    records = [json.loads(line) for line in text.splitlines()]
+    told = [(r.get("endpoint"), r.get("principal"), r["status"], r["error_code"]) for r in records]
+    assert told == [
+        ("unknown", "ada", 404, "ENDPOINT_NOT_FOUND"),
+        ("gone", "ada", 503, "TEMPORARILY_UNAVAILABLE"),
+        (None, None, 401, "UNAUTHENTICATED"),
+    ]
+    assert {r["process"] for r in records} == {"router"}
+    assert records[0]["id"] == "mine" and records[0]["user_agent"] == "curl"
+    assert b"canary" not in text and USER.encode() not in text
+
+
+async def test_the_clients_trace_context_reaches_the_proxy(front: Running, upstream: FakeUpstream) -> None:
+    set_table(front, ep=entry(upstream.port))
+    context = {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01", "tracestate": "v=1"}
+    await call(front.port, "/serving-endpoints/ep/invocations", {"messages": MESSAGES}, AUTH | context)
+    assert upstream.requests[0].header("traceparent") == context["traceparent"]
+    assert upstream.requests[0].header("tracestate") == "v=1"
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/.well-known/databricks-config", "/serving-endpoints/models", "/x"])
+async def test_every_answer_has_a_request_id(front: Running, path: str) -> None:
+    assert (await call(front.port, path, headers=AUTH | {"x-request-id": "mine"})).headers["x-request-id"] == "mine"
+    assert (await call(front.port, path, headers=AUTH)).headers["x-request-id"]

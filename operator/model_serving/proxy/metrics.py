@@ -117,10 +117,6 @@ class Metrics:
         """A call through the router has ended; `endpoint` is empty unless the router's table has it."""
         self._routed[endpoint, status] += 1
 
-    def status(self, status: int) -> None:
-        """A call through the router has ended."""
-        self.routed("", status)
-
     def render(self) -> bytes:
         """All metrics in Prometheus' text format."""
         totals = self.minutes.totals()

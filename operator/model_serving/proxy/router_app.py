@@ -13,9 +13,10 @@ from model_serving.proxy.http.server import Server, ServerLimits
 from model_serving.proxy.metrics import Metrics
 from model_serving.proxy.pipeline import RequestIds
 from model_serving.proxy.process import Process, run_process
-from model_serving.proxy.refusals import refusal_body
+from model_serving.proxy.refusals import counting, refusal_body
 from model_serving.proxy.router import Balancer
 from model_serving.proxy.router_call import RouterServices
+from model_serving.proxy.router_journal import open_router_journal
 from model_serving.proxy.router_pipeline import RouterBounds, RouterPipeline
 from model_serving.proxy.settings import RouterSettings
 from model_serving.proxy_config import ProxyStatus
@@ -36,13 +37,17 @@ class RouterService:
     def __init__(self, settings: RouterSettings) -> None:
         process = settings.process
         metrics = Metrics()
-        self._pool = Pool(asyncio.get_running_loop(), lambda origin, address: "")
+        loop = asyncio.get_running_loop()
+        self._pool = Pool(loop, lambda origin, address: "")
         bounds = RouterBounds(process.max_in_flight, process.max_request_seconds, settings.hold_seconds)
-        services = RouterServices(self._pool, Balancer(), metrics)
+        self._journal = open_router_journal(metrics, process, loop.time)
+        services = RouterServices(self._pool, Balancer(), self._journal)
         self.pipeline = RouterPipeline(services, RequestIds(secrets.token_hex(6)), bounds, settings.workspace_id)
         metrics.in_flight = lambda: len(self.pipeline.in_flight)
         limits = ServerLimits(connections=process.max_connections, buffered_bytes=process.max_buffered_bytes)
-        self.data = Server(self.pipeline.handle, refusal_body, limits)
+        metrics.state = self.status
+        metrics.connections = lambda: (("data", len(self.data.connections)), ("admin", len(self.admin.connections)))
+        self.data = Server(self.pipeline.handle, counting(metrics.refused), limits)
         self.pipeline.in_flight.memory = self.data.memory
         self.data.max_body_bytes = 16 * 1024 * 1024  # each endpoint's proxy has its own, smaller bound
         self.admin = Server(Admin(self.status, metrics).handle, refusal_body, ServerLimits(connections=256))
@@ -80,6 +85,7 @@ class RouterService:
 
     def tick(self, now: float, wall: float) -> None:
         """Deadlines and connections."""
+        self._journal.tick(now, wall)
         self.data.sweep(now, wall)
         self.admin.sweep(now, wall)
         self.pipeline.sweep(now)
@@ -93,3 +99,4 @@ class RouterService:
         """Cuts the calls that are still under way."""
         self.pipeline.abort()
         self._pool.close()
+        self._journal.close()

@@ -12,13 +12,13 @@ from model_serving.proxy.http.exchange import Request
 from model_serving.proxy.http.head import JSON, lines
 from model_serving.proxy.http.pool import Fetch, Origin, Pool
 from model_serving.proxy.http.response import Cause, Failure, ResponseListener
-from model_serving.proxy.metrics import Metrics
 from model_serving.proxy.relay import Answer
 from model_serving.proxy.router import Balancer, Entry, split_address
+from model_serving.proxy.router_journal import Passing, RouterJournal
 from model_serving.proxy.sse import EventSplitter
 from model_serving.proxy.upstream import EVENT_STREAM
 
-FORWARDED = (b"content-type", b"accept", b"user-agent")
+FORWARDED = (b"content-type", b"accept", b"user-agent", b"traceparent", b"tracestate")
 """The client's headers that a proxy may see."""
 
 NOT_RETURNED = frozenset(
@@ -33,36 +33,28 @@ class RouterServices:
 
     pool: Pool
     balancer: Balancer
-    metrics: Metrics
-
-
-@dataclass(frozen=True, slots=True)
-class Envelope:
-    """Where a call comes from: its id as a header line, whether its client speaks OpenAI's format."""
-
-    id_head: bytes
-    openai: bool
+    journal: RouterJournal
 
 
 class RoutedCall:
     """The delivery of one call to one of an endpoint's proxies. Unavailable when there is none."""
 
-    __slots__ = ("_address", "_entry", "_envelope", "_name", "_request", "_services", "_splitter", "_tried")
+    __slots__ = ("_address", "_entry", "_name", "_passing", "_request", "_services", "_splitter", "_tried")
 
     complete = False
     """A proxy ends its streams by itself: the end of the transfer is the end."""
 
-    def __init__(self, services: RouterServices, name: str, entry: Entry, envelope: Envelope, request: bytes) -> None:
+    def __init__(self, services: RouterServices, passing: Passing, entry: Entry, request: bytes) -> None:
         self._services = services
-        self._name = name
+        self._name = passing.endpoint
         self._entry = entry
-        self._envelope = envelope
+        self._passing = passing
         self._request = request
         self._address = ""
         self._tried: set[str] = set()
         self._splitter = EventSplitter()
         if not self._next_address():
-            raise Unavailable(f"endpoint {name} has no proxy that is ready: try again in a moment")
+            raise Unavailable(f"endpoint {self._name} has no proxy that is ready: try again in a moment")
 
     def send(self, listener: ResponseListener) -> Fetch:
         return self._services.pool.send(_origin(self._address), self._request, listener)
@@ -95,12 +87,13 @@ class RoutedCall:
         return Unavailable(f"the proxy of endpoint {self._name} failed: {failure.detail}")
 
     def refused(self, error: ProxyError) -> Answer:
-        head = lines([JSON, *error.headers()]) + self._envelope.id_head
-        return Answer(error.status, head, error.body(self._envelope.openai))
+        self._services.journal.refused(self._passing, error)
+        head = lines([JSON, *error.headers()]) + self._passing.head()
+        return Answer(error.status, head, error.body(self._passing.openai))
 
     def settled(self, status: int, first_byte: float, now: float) -> None:
         self._release()
-        self._services.metrics.status(status)
+        self._services.journal.ended(self._name, status)
 
     def _next_address(self) -> bool:
         self._release()

@@ -19,7 +19,8 @@ from model_serving.proxy.identity import Identity
 from model_serving.proxy.pipeline import RequestIds, models_body
 from model_serving.proxy.relay import InFlight, Relay, Timeouts
 from model_serving.proxy.router import Entry, EntryState
-from model_serving.proxy.router_call import Envelope, RoutedCall, RouterServices, forwarded
+from model_serving.proxy.router_call import RoutedCall, RouterServices, forwarded
+from model_serving.proxy.router_journal import Passing
 
 _SANE_HOST = re.compile(rb"[A-Za-z0-9.:\[\]_-]{1,255}").fullmatch
 MAX_HELD = 512
@@ -32,17 +33,6 @@ class RouterBounds:
     in_flight: int
     request_seconds: float
     hold_seconds: float
-
-
-@dataclass(slots=True)
-class _Passing:
-    """A call on its way, and what is known of it."""
-
-    exchange: Exchange
-    envelope: Envelope
-    principal: Principal | None = None
-    endpoint: str = ""
-    hold_until: float = 0.0
 
 
 class _Held:
@@ -74,13 +64,13 @@ class RouterPipeline:
         self._workspace_id = workspace_id
         self._table: Mapping[str, Entry] = {}
         self._access: dict[str, Access] = {}
-        self._held: dict[int, _Passing] = {}
+        self._held: dict[int, Passing] = {}
         self._now = 0.0
 
     def handle(self, exchange: Exchange) -> None:
         """Serves one request: answers it, now or later."""
-        passing = _Passing(exchange, Envelope(b"x-request-id: %b\r\n" % self._ids.of(exchange.request), False))
-        if self._answer_openly(exchange):
+        passing = Passing(exchange, self._ids.of(exchange.request), self._services.journal.now())
+        if self._answer_openly(passing):
             return
         try:
             self._receive(passing)
@@ -109,10 +99,10 @@ class RouterPipeline:
             self._refuse(passing, Unavailable("this server is shutting down"))
         self._held.clear()
 
-    def _receive(self, passing: _Passing) -> None:
+    def _receive(self, passing: Passing) -> None:
         request = passing.exchange.request
         route = route_of(request.method, request.target)
-        passing.envelope = Envelope(passing.envelope.id_head, route.openai)
+        passing.openai = route.openai
         if len(self.in_flight) >= self._bounds.in_flight:
             raise Overloaded("this server serves as many calls as it can: try again in a second", retry_after=1.0)
         passing.principal = self.identity.of(request.headers, time.time())
@@ -122,7 +112,7 @@ class RouterPipeline:
         passing.endpoint = _endpoint_of(route, request.body)
         self._pass_on(passing)
 
-    def _pass_on(self, passing: _Passing) -> None:
+    def _pass_on(self, passing: Passing) -> None:
         """Sends a call to its endpoint, or holds it while that starts."""
         entry = self._table.get(passing.endpoint)
         if entry is None:
@@ -134,12 +124,12 @@ class RouterPipeline:
             reason = entry.message or "its last start failed"
             raise Unavailable(f"endpoint {passing.endpoint} is not ready: {reason}", retry_after=5.0)
         assert passing.principal is not None
-        request = forwarded(passing.exchange.request, passing.principal, self.router_key, passing.envelope.id_head)
-        delivery = RoutedCall(self._services, passing.endpoint, entry, passing.envelope, request)
+        request = forwarded(passing.exchange.request, passing.principal, self.router_key, passing.head())
+        delivery = RoutedCall(self._services, passing, entry, request)
         timeouts = Timeouts(self._bounds.request_seconds, self._bounds.request_seconds)
         Relay(passing.exchange, delivery, self.in_flight, timeouts).start()
 
-    def _hold(self, passing: _Passing) -> None:
+    def _hold(self, passing: Passing) -> None:
         number = id(passing)
         if number in self._held:
             return
@@ -164,21 +154,21 @@ class RouterPipeline:
             except ProxyError as error:
                 self._refuse(passing, error)
 
-    def _list_models(self, passing: _Passing, principal: Principal) -> None:
+    def _list_models(self, passing: Passing, principal: Principal) -> None:
         names = sorted(name for name, access in self._access.items() if access.allows(principal))
-        passing.exchange.respond(200, lines([JSON]) + passing.envelope.id_head, models_body(names))
+        passing.exchange.respond(200, lines([JSON]) + passing.head(), models_body(names))
 
-    def _answer_openly(self, exchange: Exchange) -> bool:
+    def _answer_openly(self, passing: Passing) -> bool:
         """What needs no caller: health, and the discovery that clients do before each call."""
-        request = exchange.request
+        exchange, request = passing.exchange, passing.exchange.request
         if request.method not in (b"GET", b"HEAD"):
             return False
         path = request.target.partition(b"?")[0]
         if path == b"/healthz":
-            exchange.respond(200, b"content-type: text/plain\r\n", b"ok\n")
+            exchange.respond(200, b"content-type: text/plain\r\n" + passing.head(), b"ok\n")
             return True
         if path == b"/.well-known/databricks-config":
-            exchange.respond(200, lines([JSON]), self._discovery(request.headers))
+            exchange.respond(200, lines([JSON]) + passing.head(), self._discovery(request.headers))
             return True
         return False
 
@@ -188,11 +178,12 @@ class RouterPipeline:
         name = host.decode() if _SANE_HOST(host) else "localhost"
         return msgspec.json.encode({"oidc_endpoint": f"{scheme}://{name}/oidc", "workspace_id": self._workspace_id})
 
-    def _refuse(self, passing: _Passing, error: ProxyError) -> None:
+    def _refuse(self, passing: Passing, error: ProxyError) -> None:
         passing.exchange.listener = None
-        head = lines([JSON, *error.headers()]) + passing.envelope.id_head
-        passing.exchange.respond(error.status, head, error.body(passing.envelope.openai))
-        self._services.metrics.status(error.status)
+        head = lines([JSON, *error.headers()]) + passing.head()
+        passing.exchange.respond(error.status, head, error.body(passing.openai))
+        self._services.journal.refused(passing, error)
+        self._services.journal.ended(passing.endpoint if passing.endpoint in self._table else "", error.status)
 
 
 def _endpoint_of(route: Route, body: bytes) -> str:
