@@ -145,6 +145,8 @@ def _read_answer(data: bytes, ended: bool) -> tuple[Message, bytes]:
     if status == b"101":
         raise BadMessageError("switches protocols")
     if status < b"200":
+        if _length(fields) != -1:
+            raise BadMessageError("an interim answer with a body")
         return Message((status,), _merged(fields), b"", False), rest
     last = b"close" in options or (minor != b"1" and b"keep-alive" not in options)
     if status in (b"204", b"304"):

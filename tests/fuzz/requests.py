@@ -165,13 +165,13 @@ def harmless(data: bytes, request: Served, fault: str) -> str:
         return "bytes above ASCII in a target match no route, and no part of it goes upstream"
     if target + b"  " in data or method + b"  " in data:
         return "more than one blank is allowed (RFC 9112, section 3), and what goes upstream is made anew"
-    return harmless_body(data, fault)
+    return harmless_number(data, fault)
 
 
-def harmless_body(data: bytes, fault: str) -> str:
-    """The same for what h11 says of bodies, requests' and answers'."""
-    if fault.startswith("body: illegal chunk header") and b"0" * 5 in data:
-        return "h11 bounds the digits of a chunk's size, zeros in front included"
+def harmless_number(data: bytes, fault: str) -> str:
+    """The same for what h11 says of lengths and bodies, requests' and answers'."""
+    if fault.startswith(("body: illegal chunk header", "head: bad Content-Length")) and b"0" * 5 in data:
+        return "h11 bounds the digits of a number, zeros in front included"
     if fault.startswith("body: ") and "illegal" not in fault:
         return "h11 reads lengths and codings in trailers, which are dropped here"
     return ""

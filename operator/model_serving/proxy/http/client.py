@@ -126,9 +126,9 @@ class ClientConnection(asyncio.Protocol):
         status = self._parser.get_status_code()
         if self._head_bytes > MAX_HEAD_BYTES and sum(map(len, headers.values())) > MAX_HEAD_BYTES:
             self._stop(TOO_LARGE)
-        if status < 100:
-            self._stop("its status is not one")
         if status < 200:
+            if status < 100 or b"content-length" in headers or b"transfer-encoding" in headers:
+                self._stop("an interim answer has no body, and a status from 100")
             return
         self._status = status
         coding = headers.get(b"transfer-encoding")
