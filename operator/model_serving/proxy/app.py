@@ -55,10 +55,11 @@ class ProxyService:
 
         self._pool = Pool(loop, rule, settings.upstream)
         services = Services(self._pool, self.state.credentials, metrics, self._journal, loop.time, time.time)
+        ids = RequestIds(secrets.token_hex(6))
         self.pipeline = Pipeline(
             self.state,
             services,
-            RequestIds(secrets.token_hex(6)),
+            ids,
             bounds=Bounds(process.max_in_flight, settings.stream_idle_seconds, settings.first_byte_seconds),
             lot=random.random,
         )
@@ -74,6 +75,7 @@ class ProxyService:
         counted = counting(metrics.refused)
         limits = ServerLimits(connections=process.max_connections, buffered_bytes=process.max_buffered_bytes)
         self.data = Server(self.pipeline.handle, counted, limits)
+        self.data.identify = ids.head
         self.pipeline.in_flight.memory = self.data.memory
         self.data.tls = self.state.tls.context if self.state.tls is not None else None
         self.admin = Server(Admin(self.status, metrics).handle, refusal_body, ServerLimits(connections=256))

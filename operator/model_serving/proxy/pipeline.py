@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -16,7 +16,7 @@ from model_serving.proxy.auth import Principal
 from model_serving.proxy.call import model_of, parse_call, parse_fields, route_of
 from model_serving.proxy.course import Course
 from model_serving.proxy.errors import EndpointNotFound, LimitExceeded, Overloaded, ProxyError, Unavailable
-from model_serving.proxy.http.exchange import Exchange, Request
+from model_serving.proxy.http.exchange import Exchange
 from model_serving.proxy.http.head import JSON, lines
 from model_serving.proxy.limits import Asking, Limiter
 from model_serving.proxy.relay import InFlight, Relay, Timeouts
@@ -37,12 +37,16 @@ class RequestIds:
         self._prefix = prefix.encode()
         self._numbers = itertools.count(1)
 
-    def of(self, request: Request) -> bytes:
-        """The id of the call that a request makes."""
-        given = request.headers.get(b"x-request-id")
+    def of(self, headers: Mapping[bytes, bytes]) -> bytes:
+        """The id of the call that a request with these headers makes."""
+        given = headers.get(b"x-request-id")
         if given is not None and _SANE_ID(given):
             return given
         return b"%b-%x" % (self._prefix, next(self._numbers))
+
+    def head(self, headers: Mapping[bytes, bytes]) -> bytes:
+        """The header line of that id."""
+        return b"x-request-id: %b\r\n" % self.of(headers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +81,7 @@ class Pipeline:
     def handle(self, exchange: Exchange) -> None:
         """Serves one request: answers it, now or later."""
         request = exchange.request
-        course = Course(request, self._services.now(), self._ids.of(request))
+        course = Course(request, self._services.now(), self._ids.of(request.headers))
         if self._tracer is not None:
             self._tracer.began(course)
         try:

@@ -42,12 +42,14 @@ class RouterService:
         bounds = RouterBounds(process.max_in_flight, process.max_request_seconds, settings.hold_seconds)
         self._journal = open_router_journal(metrics, process, loop.time)
         services = RouterServices(self._pool, Balancer(), self._journal)
-        self.pipeline = RouterPipeline(services, RequestIds(secrets.token_hex(6)), bounds, settings.workspace_id)
+        ids = RequestIds(secrets.token_hex(6))
+        self.pipeline = RouterPipeline(services, ids, bounds, settings.workspace_id)
         metrics.in_flight = lambda: len(self.pipeline.in_flight)
         limits = ServerLimits(connections=process.max_connections, buffered_bytes=process.max_buffered_bytes)
         metrics.state = self.status
         metrics.connections = lambda: (("data", len(self.data.connections)), ("admin", len(self.admin.connections)))
         self.data = Server(self.pipeline.handle, counting(metrics.refused), limits)
+        self.data.identify = ids.head
         self.pipeline.in_flight.memory = self.data.memory
         self.data.max_body_bytes = 16 * 1024 * 1024  # each endpoint's proxy has its own, smaller bound
         self.admin = Server(Admin(self.status, metrics).handle, refusal_body, ServerLimits(connections=256))

@@ -69,7 +69,7 @@ class RouterPipeline:
 
     def handle(self, exchange: Exchange) -> None:
         """Serves one request: answers it, now or later."""
-        passing = Passing(exchange, self._ids.of(exchange.request), self._services.journal.now())
+        passing = Passing(exchange, self._ids.of(exchange.request.headers), self._services.journal.now())
         if self._answer_openly(passing):
             return
         try:

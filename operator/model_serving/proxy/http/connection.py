@@ -269,7 +269,7 @@ class Connection(asyncio.Protocol):
             log.exception("a call failed because of a fault in this program")
             self._last = True
             body = self._server.refusal(500, "this server failed to handle the call", request.target)
-            exchange.respond(500, lines([JSON]), body)
+            exchange.respond(500, lines([JSON]) + self._server.identify(request.headers), body)
 
     def _next(self) -> None:
         # A loop, not a recursion: one read may hold a thousand requests that are all answered at once.
@@ -373,6 +373,7 @@ class Connection(asyncio.Protocol):
             return
         body = self._server.refusal(status, reason, self._target)
         retry = b"retry-after: 1\r\n" if status == 503 else b""
+        retry += self._server.identify(self._headers if self._in_body else {})
         head = lines([JSON, CLOSE]) + retry + b"date: %b\r\ncontent-length: %d\r\n\r\n" % (self._server.date, len(body))
         self.write(status_line(status) + head + body)
         self._linger()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +55,8 @@ class Server:
         self.refusal = refusal
         self.limits = limits or ServerLimits()
         self.max_body_bytes = 4 * 1024 * 1024
+        self.identify: Callable[[Mapping[bytes, bytes]], bytes] = lambda headers: b""
+        """The header line that tells the request's id, for answers that no handler gives."""
         self.draining = False
         self.tls: ssl.SSLContext | None = None
         """Speak TLS; set before `listen`."""
