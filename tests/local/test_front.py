@@ -10,7 +10,7 @@ import pytest
 from model_serving.api.status import Condition, EndpointStatus
 from model_serving.local import front
 from model_serving.local.errors import InputError
-from model_serving.local.front import claim_port, table_entry
+from model_serving.local.front import claim_port, claim_socket, port_of, table_entry
 from model_serving.proxy_config import Grant, Policy
 from tests.local.running import free_port
 
@@ -72,3 +72,10 @@ async def test_a_taken_port_is_named_with_the_option(monkeypatch: pytest.MonkeyP
 async def test_an_address_of_another_machine_is_refused() -> None:
     with pytest.raises(InputError, match="choose another --host"):
         await claim_port("192.0.2.1", free_port(), "--port")
+
+
+async def test_connections_wait_at_the_door_while_nobody_accepts_them() -> None:
+    with await claim_socket("127.0.0.1", 0, "--port") as door:
+        waiting = [socket.create_connection(("127.0.0.1", port_of(door)), timeout=5) for _ in range(200)]
+        for connection in waiting:
+            connection.close()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import openai
 import pytest
@@ -104,6 +106,54 @@ def test_a_killed_router_comes_back_on_the_same_port_with_the_same_proxies(run: 
     eventually(lambda: answers(client, "first") and answers(client, "second"), "answers after the kill", 30)
     assert not lost.whole
     assert proxies_of(run) == before
+
+
+def test_while_a_killed_router_comes_back_connections_wait_and_none_is_refused(run: Run) -> None:
+    client = run.client()
+    answers(client, "first")
+    refused: list[Exception] = []
+    made: list[str] = []
+    ending = threading.Event()
+
+    def load() -> None:
+        while not ending.is_set():
+            try:
+                made.append(str(fresh_call(run)))
+            except ConnectionRefusedError as error:
+                refused.append(error)
+            except (OSError, http.client.HTTPException):
+                made.append("lost")  # in flight at the killed router
+
+    threads = [threading.Thread(target=load, daemon=True) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for _ in range(2):
+        before = run.child("router")
+        count = len(made)
+        os.kill(before, signal.SIGKILL)
+        eventually(lambda before=before: run.child("router") != before, "another router", 30)  # type: ignore[misc]
+        eventually(lambda count=count: made[count + 50 :], "calls after the kill", 30)  # type: ignore[misc]
+    ending.set()
+    for thread in threads:
+        thread.join(60)
+    assert not refused
+    assert made.count("lost") <= 2 * len(threads)
+    assert set(made) <= {"200", "lost"}
+
+
+def fresh_call(run: Run) -> int:
+    """The status of one call on a connection of its own."""
+    url = urlsplit(run.serving()["base_url"])
+    connection = http.client.HTTPConnection(str(url.hostname), url.port, timeout=60)
+    try:
+        body = json.dumps({"messages": say("hi")})
+        headers = {"Authorization": f"Bearer {run.serving()['token']}"}
+        connection.request("POST", "/serving-endpoints/first/invocations", body, headers)
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status
+    finally:
+        connection.close()
 
 
 def test_a_killed_demo_provider_comes_back(run: Run) -> None:

@@ -42,6 +42,8 @@ class Program:
     log: Path
     lines: Lines | None = None
     """Takes what it prints once it listens; None: nobody does."""
+    inherited: Sequence[int] = ()
+    """Descriptors that it gets under the same numbers."""
 
 
 class Child:
@@ -126,7 +128,7 @@ async def start_child(program: Program) -> Child:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                pass_fds=[reading],
+                pass_fds=[reading, *program.inherited],
                 # Its own session: Ctrl-C reaches the runner alone, which ends the children in order.
                 start_new_session=True,
             )

@@ -22,15 +22,22 @@ Entry = dict[str, Any]
 
 _PORT_PATIENCE = 5.0
 """Seconds to wait for a port: the router of a runner that was killed drains before it lets go."""
+_BACKLOG = 4096
 
 
 async def claim_port(host: str, port: int, option: str) -> int:
     """The port to listen on: `port` once it is free, or any free one for 0. Raises `InputError` naming `option`."""
+    with await claim_socket(host, port, option) as claimed:
+        return port_of(claimed)
+
+
+async def claim_socket(host: str, port: int, option: str) -> socket.socket:
+    """A socket that listens at that port, as `claim_port`. Connections wait in it until somebody accepts them."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + _PORT_PATIENCE
     while True:
         try:
-            return _free_port(host, port)
+            return _listening(host, port)
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise InputError(f"cannot listen on {host}:{port}: {error.strerror}; choose another --host") from None
@@ -39,14 +46,24 @@ async def claim_port(host: str, port: int, option: str) -> int:
         await asyncio.sleep(0.1)
 
 
-def _free_port(host: str, port: int) -> int:
-    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    with socket.socket(family, kind, protocol) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind(address)
-        probe.listen()
-        bound: int = probe.getsockname()[1]
-        return bound
+def port_of(listening: socket.socket) -> int:
+    """The port of a socket that listens."""
+    port: int = listening.getsockname()[1]
+    return port
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    family, kind, protocol, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
+    opened = socket.socket(family, kind, protocol)
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.bind(address)
+        opened.listen(_BACKLOG)
+    except OSError:
+        opened.close()
+        raise
+    return opened
 
 
 def table_entry(status: EndpointStatus, policy: Policy | None, addresses: Sequence[str]) -> Entry:
@@ -73,9 +90,14 @@ def users_message(users: Users) -> dict[str, Any]:
 
 
 class Router:
-    """Keeps the router running and its table, users and key in step."""
+    """Keeps the router running and its table, users and key in step.
 
-    def __init__(self, program: Program, wake: Callable[[], None], router_key: str) -> None:
+    `door` is the socket that the program listens at. It stays open here: while a router is started anew, connections
+    wait in it instead of being refused.
+    """
+
+    def __init__(self, program: Program, wake: Callable[[], None], router_key: str, door: socket.socket) -> None:
+        self._door = door
         self._key = router_key
         self._table: dict[str, Entry] = {}
         self._users: dict[str, Any] = {}
@@ -87,18 +109,14 @@ class Router:
         """The process behind it."""
         return self._process
 
-    @property
-    def admin_host(self) -> str:
-        """Where its admin port is reached from this machine."""
-        host = self._process.program.environ.get("MODEL_SERVING_HOST", "")
-        return {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}.get(host, f"[{host}]" if ":" in host else host)
-
     async def stop(self) -> None:
-        """Drains the router."""
+        """Drains the router; from now on nobody waits at the door."""
+        self._door.close()
         await self._process.stop()
 
     def kill(self) -> None:
         """Ends the router at once."""
+        self._door.close()
         self._process.kill()
 
     def set_table(self, table: dict[str, Entry]) -> None:

@@ -102,7 +102,7 @@ class Keeper:
         if child is None or any(helper.child is None for helper in parts.helpers):
             return False
         try:
-            url = f"http://{parts.router.admin_host}:{child.admin_port}/readyz"
+            url = f"http://127.0.0.1:{child.admin_port}/readyz"
             async with parts.session.get(url, timeout=aiohttp.ClientTimeout(total=2)) as answer:
                 return answer.status == 200
         except (aiohttp.ClientError, TimeoutError):

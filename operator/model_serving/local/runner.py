@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from model_serving.local.ending import Ending
 from model_serving.local.errors import InputError
 from model_serving.local.folder import StateFolder
-from model_serving.local.front import Router, claim_port
+from model_serving.local.front import Router, claim_port, claim_socket, port_of
 from model_serving.local.inputs import FileSource, Inputs, Source
 from model_serving.local.keeper import Keeper, Parts
 from model_serving.local.report import JsonReport, Report, TextReport
@@ -79,12 +79,12 @@ async def _serve(settings: RunSettings, folder: StateFolder, store: Store, repor
     inputs = Inputs(sources, store, folder.secrets, owner.user.name if owner else "")
     keeper = Keeper(report, ending.asked)
     keeper.tell(inputs.apply(datetime.now(UTC)))
-    port = await claim_port(settings.host, settings.port, "--port")
+    door = await claim_socket(settings.host, settings.port, "--port")
     router_key = secrets.token_hex(32)
-    base = f"http://{settings.shown_host}:{port}/serving-endpoints"
+    base = f"http://{settings.shown_host}:{port_of(door)}/serving-endpoints"
     async with UsageWriter(folder.usage, report) as usage, aiohttp.ClientSession() as session:
         demo = await _start_demo(settings, folder, sources, keeper)
-        router = Router(router_program(settings, folder, port, usage.take), keeper.wake, router_key)
+        router = Router(router_program(settings, folder, door.fileno(), usage.take), keeper.wake, router_key, door)
         around = Surroundings(settings, folder, router_key, base, session, keeper.wake, usage.take)
         workspace = Workspace(around, store)
         token = owner.token if owner else None

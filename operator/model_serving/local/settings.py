@@ -69,23 +69,24 @@ def child_environ(settings: RunSettings, **values: str) -> dict[str, str]:
     return {
         **inherited,
         "MODEL_SERVING_ADMIN_PORT": "0",
+        "MODEL_SERVING_ADMIN_HOST": "127.0.0.1",
         "MODEL_SERVING_DRAIN_DELAY_SECONDS": _DRAIN_DELAY,
         **{f"MODEL_SERVING_{name}": value for name, value in values.items()},
     }
 
 
-def router_program(settings: RunSettings, folder: StateFolder, port: int, lines: Lines) -> Program:
-    """The router, which owns the port; `lines` takes its access log."""
+def router_program(settings: RunSettings, folder: StateFolder, door: int, lines: Lines) -> Program:
+    """The router, which accepts at the socket with the descriptor `door`; `lines` takes its access log."""
     # Terraform wants a workspace id that is a number and never changes.
     workspace = int.from_bytes(hashlib.sha256(str(folder.root).encode()).digest()[:6], "big")
     environ = child_environ(
         settings,
         HOST=settings.host,
-        PORT=str(port),
+        LISTEN_FD=str(door),
         WORKSPACE_ID=str(workspace),
         DRAIN_DELAY_SECONDS=_ROUTER_DRAIN_DELAY,
     )
-    return Program(command("router"), environ, folder.logs / "router.log", lines)
+    return Program(command("router"), environ, folder.logs / "router.log", lines, (door,))
 
 
 def demo_program(settings: RunSettings, folder: StateFolder, port: int) -> Program:

@@ -12,6 +12,7 @@ import gc
 import logging
 import resource
 import signal
+import socket
 import sys
 import time
 from collections.abc import Coroutine
@@ -21,7 +22,7 @@ import msgspec
 import uvloop
 
 from model_serving.proxy.control import ControlPipe, Message, open_control
-from model_serving.proxy.http.server import Server, listen
+from model_serving.proxy.http.server import Server, listen, listen_at
 from model_serving.proxy.settings import ProcessSettings
 
 log = logging.getLogger(__name__)
@@ -69,8 +70,9 @@ class Process:
             await open_control(self._settings.control_fd, ControlPipe(self._service.message, self._told_to_end.set))
         self._service.tick(loop.time(), time.time())
         try:
-            data = await listen(self._service.data, self._settings.host, self._settings.port)
-            admin = await listen(self._service.admin, self._settings.host, self._settings.admin_port)
+            data = await self._open_door()
+            admin_host = self._settings.admin_host or self._settings.host
+            admin = await listen(self._service.admin, admin_host, self._settings.admin_port)
         except OSError as error:
             log.error("cannot listen on %s: %s", self._settings.host, error.strerror)
             return 1
@@ -82,6 +84,12 @@ class Process:
         ticking.cancel()
         admin.close()
         return 0
+
+    async def _open_door(self) -> asyncio.Server:
+        settings = self._settings
+        if settings.listen_fd is not None:
+            return await listen_at(self._service.data, socket.socket(fileno=settings.listen_fd))
+        return await listen(self._service.data, settings.host, settings.port)
 
     async def _tick(self) -> None:
         loop = asyncio.get_running_loop()

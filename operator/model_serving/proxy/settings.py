@@ -37,6 +37,10 @@ class ProcessSettings:
     max_buffered_bytes: int = 256 * 1024 * 1024
     """What all calls together may hold: bodies, collected answers, and what slow clients have not taken."""
     control_fd: int | None = None
+    admin_host: str = ""
+    """Where the admin port listens; empty: at `host`."""
+    listen_fd: int | None = None
+    """A socket that somebody else has bound and listens at, instead of `port`."""
     tracing: bool = False
     access_log_fd: int | None = None
     """Where the access log goes; None: nowhere."""
@@ -44,7 +48,7 @@ class ProcessSettings:
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> ProcessSettings:
         """The settings of an environment. SettingsError."""
-        fd = _read(environ, "CONTROL_FD", int, -1)
+        fd, door = _read(environ, "CONTROL_FD", int, -1), _read(environ, "LISTEN_FD", int, -1)
         return cls(
             host=environ.get(PREFIX + "HOST", cls().host),
             port=_read(environ, "PORT", _port, 8080),
@@ -55,6 +59,8 @@ class ProcessSettings:
             max_connections=_read(environ, "MAX_CONNECTIONS", _count, 8192),
             max_buffered_bytes=_buffered_bytes(environ),
             control_fd=fd if fd >= 0 else None,
+            admin_host=environ.get(PREFIX + "ADMIN_HOST", ""),
+            listen_fd=door if door >= 0 else None,
             tracing=_read(environ, "TRACING", _switch, any(environ.get(name) for name in TRACE_ENDPOINTS)),
             access_log_fd=STDOUT if _read(environ, "ACCESS_LOG", _switch, True) else None,
         )
