@@ -9,7 +9,7 @@ CASES  ?= 100000
 SEED   ?=
 FILES  := $(if $(FILE),$(foreach f,$(FILE),-f $(f)),)
 
-.PHONY: help run setup check lint test fuzz crd cluster cluster-down bench format clean
+.PHONY: help run setup check lint test fuzz crd cluster cluster-down bench soak format clean
 .DEFAULT_GOAL := help
 
 help:            ## this list
@@ -53,6 +53,9 @@ cluster-down: $(STAMP) ## stop it
 
 bench: $(STAMP)  ## CPU per call beside nginx and Envoy (PEERS=all: every gateway; FEATURES=1: what ours cost)
 	@$(BIN)/python -m tests.bench $(if $(PEERS),--peers "$(PEERS)") $(if $(FEATURES),--features) $(if $(JSON),--json "$(JSON)")
+
+soak: $(STAMP)   ## minutes of calls, failures and changes: is memory flat, is nothing left over? (MINUTES=60)
+	@$(BIN)/python -m tests.bench.soak $(if $(MINUTES),--minutes $(MINUTES))
 
 format: $(STAMP) ## format the code
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
