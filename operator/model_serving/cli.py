@@ -123,7 +123,7 @@ def usage(log: BinaryIO | None, by: tuple[str, ...], output: str, **options: Any
         query = Query(tuple(dict.fromkeys(by)), options["endpoint"], options["principal"], since)
         if log is None:
             return query, report.sums_of_state(options["state"], query)
-        return query, report.sums_of_log(log, query, log.name)
+        return query, report.sums_of_log(log, query, getattr(log, "name", "the input"))
 
     query, rows = _settings(sums, InputError, "cannot show usage")
     if not rows:
@@ -143,9 +143,7 @@ def usage(log: BinaryIO | None, by: tuple[str, ...], output: str, **options: Any
 @click.option("--keys-file", type=click.Path(path_type=Path), help="Accept only the keys of this file, one per line.")
 @click.option("--pace", default=0.02, show_default=True, help="Seconds between two events of a stream.")
 @click.option("--error-rate", type=click.FloatRange(0, 1), default=0.0, help="The part of calls that go wrong anyhow.")
-@click.option(
-    "--delay", type=click.FloatRange(0, 60), default=0.0, help="Seconds that calls are held up, at most."
-)
+@click.option("--delay", type=click.FloatRange(0, 60), default=0.0, help="Seconds that calls are held up, at most.")
 @click.option("--seed", type=int, default=0, help="Makes what goes wrong repeatable.")
 @click.option("--control-fd", type=int, hidden=True)
 def demo_provider(**options: Any) -> None:
