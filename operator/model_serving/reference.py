@@ -20,7 +20,6 @@ from model_serving.api.endpoint import API_VERSION, KIND, EndpointSpec, ServingE
 from model_serving.api.external_model import BLOCKS, ExternalModel, OpenaiApiType, OpenaiConfig, Provider
 from model_serving.api.hosts import LEAVE_LABEL
 from model_serving.api.not_supported import not_supported
-from model_serving.api.policy import AiGateway, LimitKey, RateLimit
 from model_serving.api.proxy import Autoscaling, ProxySettings
 
 Json = dict[str, Any]
@@ -49,7 +48,6 @@ Contents: [spec](#spec) · [status](#status) · [conditions](#conditions) ·
 
 The rules below the tables are enforced by the API server, also while no operator runs, in these words.
 """
-_PRINCIPALS = (LimitKey.USER, LimitKey.USER_GROUP, LimitKey.SERVICE_PRINCIPAL)
 _EFFECTLESS = re.compile(r"echoed|^Must be|^Refused|[Nn]ot enforced|: only empty forms")
 
 
@@ -267,10 +265,9 @@ def unsupported_fields() -> list[tuple[str, str]]:
 
 def _everything() -> Iterator[EndpointSpec]:
     """Specs that together ask for everything that the resource can say. Not validated, so that they stay short."""
-    limits = [RateLimit.model_construct(tokens=1), *(RateLimit(calls=1, key=key, principal="p") for key in _PRINCIPALS)]
     proxy = ProxySettings.model_construct(autoscaling=Autoscaling(max_replicas=2))
     foundation = ServedEntity.model_construct(name="e", entity_name="catalog.schema.model")
-    yield _spec(foundation, rate_limits=limits, ai_gateway=AiGateway(rate_limits=limits), proxy=proxy)
+    yield _spec(foundation, proxy=proxy)
     for provider in Provider:
         yield _spec(_external(provider, OpenaiApiType.OPENAI))
     for kind in OpenaiApiType:

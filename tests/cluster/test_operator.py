@@ -198,13 +198,13 @@ def test_of_two_endpoints_of_one_name_the_older_serves_until_it_goes(control_pla
 
 
 def test_what_is_not_supported_yet_is_said_with_its_field(control_plane: Cluster, space: str) -> None:
-    apply(control_plane, chat("one", space, rateLimits=[{"tokens": 100}]))
+    apply(control_plane, chat("one", space, proxy={"autoscaling": {"maxReplicas": 3}}))
 
     def said() -> dict[str, Any] | None:
         found = samples.condition(control_plane.get("sep", "one", space), "Stalled")
         return found if found.get("reason") == "NotSupported" else None
 
-    assert "rateLimits[0].tokens" in control_plane.wait_for(said, 20, "NotSupported")["message"]
+    assert "proxy.autoscaling" in control_plane.wait_for(said, 20, "NotSupported")["message"]
     assert control_plane.get("deployment", "one", space) is None
     apply(control_plane, chat("one", space, rateLimits=[{"calls": 100}]))
     ready(control_plane, "one", space)

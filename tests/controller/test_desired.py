@@ -43,6 +43,7 @@ RICH: dict[str, Any] = {
         "serviceAccountAnnotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/x"},
     }
 }
+STORE = replace(SETTINGS, limits_store="valkey://valkey:6379/0")
 TLS: dict[str, Any] = {"proxy": {"tls": {"secretName": "chat-tls"}}}
 
 
@@ -67,6 +68,12 @@ CASES: dict[str, Callable[[], list[Manifest]]] = {
     "controller_revision": lambda: [controller_revision(owner(), revision().ended(Outcome.FAILED, "Why", "words"))],
     "network_policy": lambda: [
         network_policy(owner(), {443}, private=False, operator_namespace="model-serving-system")
+    ],
+    "network_policy_limits_store": lambda: [
+        network_policy(owner(), {443}, private=False, operator_namespace="ops", store_port=6380)
+    ],
+    "deployment_limits_store": lambda: [
+        deployment(owner(), revision(endpoint(), STORE), 2, STORE),
     ],
     "network_policy_private": lambda: [network_policy(owner(), {443}, private=True, operator_namespace="ops")],
     "pod_disruption_budget": lambda: [pod_disruption_budget(owner())],

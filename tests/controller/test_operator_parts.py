@@ -46,6 +46,9 @@ BAD = [
     pytest.param("WORKERS", "0", "whole number from 1 to 200", id="out of range"),
     pytest.param("MANAGE_ACCESS", "yes", "true or false", id="not a flag"),
     pytest.param("IMAGE_PULL_POLICY", "Sometimes", "Always, IfNotPresent, Never", id="not one of them"),
+    pytest.param("LIMITS_STORE", "http://valkey:6379", "valkey://HOST:PORT/DB", id="no store"),
+    pytest.param("LIMITS_STORE", "valkey://:word@valkey:6379", "without a password", id="a password in the open"),
+    pytest.param("LIMITS_STORE", "valkey://valkey/zero", "number of a database", id="no database"),
     pytest.param("MIN_READY_SECONDS", "300", "below MODEL_SERVING_PROGRESS_DEADLINE_SECONDS", id="contradiction"),
 ]
 

@@ -18,7 +18,7 @@ from model_serving.lifecycle.proxy_config import (
     share,
 )
 from model_serving.lifecycle.revision import Revision, Shape
-from model_serving.proxy_config import CredentialFile, Issuer, Policy, ProxyConfig
+from model_serving.proxy_config import CredentialFile, Issuer, Limit, Policy, ProxyConfig
 from tests.lifecycle.world import World, config
 
 
@@ -87,6 +87,17 @@ def test_limits_of_both_sources_are_enforced() -> None:
     assert [(x.key, x.calls) for x in policy.limits] == [("user", 100), ("endpoint", 9)]
 
 
+def test_limits_are_handed_on_whole_with_the_number_of_proxies_and_the_store() -> None:
+    limits = [{"tokens": 100, "key": "user_group", "principal": "g"}]
+    policy = build_policy(endpoint(rateLimits=limits), 3, "public", limits_store="valkey://v:1/0")
+    assert policy.limits == [Limit("user_group", None, 100, "g")]
+    assert policy.limits_parts == 3
+    assert policy.limits_store is not None and policy.limits_store.url == "valkey://v:1/0"
+    assert policy.limits_store.name == endpoint().databricks_id
+    assert policy.version != build_policy(endpoint(rateLimits=limits), 2, "public").version
+    assert build_policy(endpoint(), 3, "public", limits_store="valkey://v").limits_store is None
+
+
 @pytest.mark.parametrize(("amount", "replicas", "each"), [(100, 1, 100), (100, 3, 33), (0, 3, 0), (5, 0, 5)])
 def test_shares_never_sum_to_more(amount: int, replicas: int, each: int) -> None:
     assert share(amount, replicas) == each
@@ -126,9 +137,7 @@ def test_the_version_of_a_policy_changes_with_what_it_says_and_with_nothing_else
         ).version,
         build_policy(endpoint(), 1, "private").version,
         build_policy(endpoint(), 1, "public", issuers=[ISSUER]).version,
-        build_policy(
-            endpoint(), 1, "public", issuers=[structs.replace(ISSUER, keys=[])]
-        ).version,
+        build_policy(endpoint(), 1, "public", issuers=[structs.replace(ISSUER, keys=[])]).version,
     ]
     assert len({plain, *others}) == 6
 

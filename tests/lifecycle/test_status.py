@@ -8,6 +8,7 @@ import pytest
 
 from model_serving.lifecycle.observed import Finding
 from model_serving.lifecycle.revision import Shape
+from model_serving.proxy_config import ProxyStatus
 from tests.lifecycle.world import World, config
 
 MISSING = Finding("SecretNotFound", "Secret my-scope does not exist: create it with the key openai")
@@ -102,7 +103,7 @@ def conflict_while_serving(w: World) -> None:
 
 
 def not_supported(w: World) -> None:
-    w.edit(rateLimits=[{"tokens": 100}])
+    w.edit(proxy={"autoscaling": {"maxReplicas": 3}})
     w.look()
 
 
@@ -204,6 +205,42 @@ def test_limits_are_divided_among_replicas_and_it_is_said() -> None:
     world.served()
     exact = world.condition("LimitsExact")
     assert exact and exact.status == "False" and "33 calls per user" in exact.message
+
+
+STORE = "valkey://valkey:6379/0"
+LOST = "the store cannot be used: refused"
+
+
+@pytest.mark.parametrize(
+    ("problems", "status", "reason", "words"),
+    [
+        pytest.param(None, "Unknown", "Reconciling", "not been asked", id="proxies were never asked"),
+        pytest.param(("", "", ""), "True", "LimitsExact", "count together", id="all proxies reach the store"),
+        pytest.param(("", LOST, LOST), "False", "LimitsStoreLost", "2 of 3 proxies count apart", id="some do not"),
+        pytest.param((LOST,), "False", "LimitsStoreLost", "33 calls per user, 3 tokens per user_group x", id="shares"),
+    ],
+)
+def test_limits_in_a_common_store_are_as_exact_as_the_proxies_say(
+    problems: tuple[str, ...] | None, status: str, reason: str, words: str
+) -> None:
+    world = World(limits_store=STORE)
+    limits = [{"calls": 100, "key": "user"}, {"tokens": 10, "key": "user_group", "principal": "x"}]
+    world.edit(proxy={"replicas": 3}, rateLimits=limits)
+    world.served()
+    if problems is not None:
+        world.says = tuple(ProxyStatus("chat", "r", 1, True, limits_problem=problem) for problem in problems)
+        world.look()
+    exact = world.condition("LimitsExact")
+    assert exact and (exact.status, exact.reason) == (status, reason) and words in exact.message
+    world.says = None
+    world.look()
+    assert world.condition("LimitsExact") == exact, "who does not look does not change the word"
+
+
+def test_with_a_store_a_limit_may_be_smaller_than_the_replicas() -> None:
+    world = World(limits_store=STORE)
+    world.edit(proxy={"replicas": 3}, rateLimits=[{"calls": 2}])
+    assert world.look().policy is not None
 
 
 def test_a_limit_smaller_than_the_replicas_is_refused_with_the_remedy() -> None:

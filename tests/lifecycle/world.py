@@ -45,6 +45,7 @@ class World:
     rollout: Rollout | None = None
     shape: Shape = field(default_factory=lambda: Shape(image="proxy:1"))
     may_reshape: bool = True
+    limits_store: str = ""
     refusal: str = ""
     problems: tuple[Finding, ...] = ()
     says: tuple[ProxyStatus, ...] | None = None
@@ -79,6 +80,7 @@ class World:
             proxies=self.says,
             url="http://chat.gen-ai.svc.cluster.local/serving-endpoints/chat/invocations",
             may_reshape=self.may_reshape,
+            limits_store=self.limits_store,
         )
         decision = decide(observed, Deadlines())
         self.history, self.status = decision.history, decision.status

@@ -29,7 +29,7 @@ class ConditionType(_Documented):
     READY = "Ready", "What the spec asks for is what serves; every word of it was observed."
     RECONCILING = "Reconciling", "The operator is at work and expects to finish by itself; absent otherwise."
     STALLED = "Stalled", "The operator cannot go on without a change by somebody; absent otherwise."
-    LIMITS_EXACT = "LimitsExact", "False while each replica enforces its own share of the rate limits."
+    LIMITS_EXACT = "LimitsExact", "False while replicas enforce their own shares of the rate limits."
     CERTIFICATE_CURRENT = (
         "CertificateCurrent",
         "With spec.proxy.tls: whether the proxies use what its Secret holds now; False while they keep a former one.",
@@ -89,6 +89,10 @@ class Reason(_Documented):
         "The API server refuses an object that the endpoint needs (quota, policy); the message holds its words.",
     )
     LIMITS_EXACT = "LimitsExact", "Every rate limit holds exactly: a single replica counts, or a common store does."
+    LIMITS_STORE_LOST = (
+        "LimitsStoreLost",
+        "Some proxies cannot use the common store of limits: each of them grants its share until they can.",
+    )
     LIMITS_DIVIDED = "LimitsDivided", "Replicas count apart: each enforces its share of every limit, rounded down."
     CERTIFICATE_LOADED = "CertificateLoaded", "The proxies use the certificate that the Secret of spec.proxy.tls holds."
     CERTIFICATE_INVALID = (

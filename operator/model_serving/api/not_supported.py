@@ -11,14 +11,13 @@ from collections.abc import Iterator
 from model_serving.api.config import ServedEntity
 from model_serving.api.endpoint import EndpointSpec
 from model_serving.api.external_model import OpenaiApiType, OpenaiConfig, Provider
-from model_serving.api.policy import LimitKey, RateLimit
 
 SUPPORTED_PROVIDERS = (Provider.OPENAI, Provider.CUSTOM)
 
 
 def not_supported(spec: EndpointSpec) -> list[tuple[str, str]]:
     """Each field of `spec` that is not done yet, in YAML spelling below `spec`, with what to do instead."""
-    return [*_config(spec), *_limits(spec), *_proxy(spec)]
+    return [*_config(spec), *_proxy(spec)]
 
 
 def _config(spec: EndpointSpec) -> Iterator[tuple[str, str]]:
@@ -37,22 +36,6 @@ def _entity(path: str, entity: ServedEntity) -> Iterator[tuple[str, str]]:
     elif isinstance(model.block, OpenaiConfig) and model.block.openai_api_type is not OpenaiApiType.OPENAI:
         field = f"{path}.externalModel.openaiConfig.openaiApiType"
         yield field, f"{model.block.openai_api_type} is not supported yet: use openai"
-
-
-def _limits(spec: EndpointSpec) -> Iterator[tuple[str, str]]:
-    gateway = spec.ai_gateway.rate_limits if spec.ai_gateway else None
-    for path, limits in (("rateLimits", spec.rate_limits), ("aiGateway.rateLimits", gateway)):
-        for index, limit in enumerate(limits or []):
-            yield from _limit(f"{path}[{index}]", limit)
-
-
-def _limit(path: str, limit: RateLimit) -> Iterator[tuple[str, str]]:
-    if limit.tokens is not None:
-        yield f"{path}.tokens", "limits of tokens are not supported yet: use calls"
-    if limit.key not in (LimitKey.USER, LimitKey.ENDPOINT):
-        yield f"{path}.key", f"{limit.key} is not supported yet: use user or endpoint"
-    elif limit.principal is not None:
-        yield f"{path}.principal", "limits of one principal are not supported yet: remove it to limit each user alike"
 
 
 def _proxy(spec: EndpointSpec) -> Iterator[tuple[str, str]]:

@@ -34,7 +34,8 @@ class RateLimit(Model):
     tokens: Amount | None = Field(default=None, description="Most tokens per minute; 0 blocks.")
     key: LimitKey = Field(
         default=LimitKey.ENDPOINT,
-        description="endpoint: all calls; user: each user; user_group, service_principal: the named principal.",
+        description="endpoint: all calls; user: each user, or the named one; user_group: all members of the named "
+        "group together; service_principal: the named ServiceAccount (system:serviceaccount:NS:NAME) or owner of a key.",
     )
     principal: Word | None = Field(default=None, description="The user, group or service principal that is meant.")
     renewal_period: Literal["minute"] = Field(default="minute", description="minute.")

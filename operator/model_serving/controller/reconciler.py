@@ -139,6 +139,7 @@ class Reconciler:
             problems=tuple(problems),
             upstream_leave=leave,
             issuers=await self._issuers(owner),
+            limits_store=self._settings.limits_store,
             may_reshape=self._gate.may_pass(key, history, shape),
             url=self._url(owner),
             selector=pod_selector(owner),

@@ -6,10 +6,13 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
+from urllib.parse import urlsplit
 
 from model_serving.controller.issuer_settings import IssuerSetting, parse_issuers
 
 PREFIX = "MODEL_SERVING_"
+STORE_SCHEMES = ("valkey", "valkeys", "redis", "rediss")
+STORE_PORT = 6379
 _LONGEST_QUOTE = 120
 
 
@@ -49,6 +52,20 @@ def _one_of(*words: str) -> Callable[[str], str]:
     return parse
 
 
+def _store(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in STORE_SCHEMES or not parts.hostname or parts.password or parts.query or parts.fragment:
+        raise ValueError("write it valkey://HOST:PORT/DB, or valkeys:// for TLS, without a password")
+    if not re.fullmatch(r"/?[0-9]*", parts.path):
+        raise ValueError("the path after the host is the number of a database, such as /0")
+    return value
+
+
+def store_port(url: str) -> int:
+    """The port of a store that `_store` has checked."""
+    return urlsplit(url).port or STORE_PORT
+
+
 def _setting(parse: Callable[[str], Any], default: Any) -> Any:
     return field(default=default, metadata={"parse": parse})
 
@@ -72,6 +89,8 @@ class Settings:
     """Whether `spec.access` also becomes Roles on the object."""
     network_policies: bool = _setting(_flag, True)
     """Whether endpoints get a NetworkPolicy."""
+    limits_store: str = _setting(_store, "")
+    """The Valkey or Redis in which an endpoint's proxies count limits together; empty: each counts its share."""
     drain_delay_seconds: int = _setting(_whole(0, 600), 10)
     """How long a proxy still accepts calls after it was told to stop."""
     max_request_seconds: int = _setting(_whole(1, 3600), 300)

@@ -44,7 +44,11 @@ def decide(observed: Observed, deadlines: Deadlines) -> Decision:
         return Decision(observed.history, None, None, build_status(situation), None)
     update = plan_update(observed)
     policy = build_policy(
-        observed.endpoint, max_replicas(observed.endpoint), observed.upstream_leave, issuers=observed.issuers
+        observed.endpoint,
+        max_replicas(observed.endpoint),
+        observed.upstream_leave,
+        issuers=observed.issuers,
+        limits_store=observed.limits_store,
     )
     situation = Situation(observed, deadlines, update=update, target=update.target, policy=policy)
     status = build_status(situation)
@@ -56,4 +60,6 @@ def _problem(observed: Observed) -> Finding | None:
         return observed.problems[0]
     for field, message in not_supported(observed.endpoint.spec):
         return Finding(Reason.NOT_SUPPORTED, f"spec.{field}: {message}")
+    if observed.limits_store:
+        return None  # the proxies count together
     return unshareable_limits(observed.endpoint, max_replicas(observed.endpoint))

@@ -72,6 +72,8 @@ class Observed:
     """Which hosts may be called: `public`, `private` or `local`."""
     issuers: tuple[Issuer, ...] = ()
     """Whose tokens callers may show."""
+    limits_store: str = ""
+    """Address of the common store in which proxies count limits; empty: there is none."""
     may_reshape: bool = True
     """Whether this endpoint may follow a change of image or platform settings now (a few at a time do)."""
     url: str = ""

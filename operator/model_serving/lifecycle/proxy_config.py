@@ -94,17 +94,24 @@ def tls_secret(revision: Revision) -> str:
 
 
 def build_policy(
-    endpoint: ServingEndpoint, replicas: int, leave: str, *, issuers: Sequence[contract.Issuer] = ()
+    endpoint: ServingEndpoint,
+    replicas: int,
+    leave: str,
+    *,
+    issuers: Sequence[contract.Issuer] = (),
+    limits_store: str = "",
 ) -> contract.Policy:
-    """The live policy: limits already divided among `replicas`, grants, callable hosts, whose tokens count."""
+    """The live policy: limits and how many proxies share them, grants, callable hosts, whose tokens count."""
     limits = [
-        contract.Limit(key=str(limit.key), calls=share(limit.calls, replicas))
+        contract.Limit(str(limit.key), limit.calls, limit.tokens, limit.principal or "")
         for limit in all_limits(endpoint)
-        if limit.calls is not None
     ]
+    store = contract.LimitsStore(limits_store, endpoint.databricks_id) if limits_store and limits else None
     policy = contract.Policy(
         version="",
         limits=limits,
+        limits_parts=replicas if limits else 1,
+        limits_store=store,
         grants=_grants(endpoint),
         upstream_leave=leave,
         issuers=list(issuers),

@@ -15,11 +15,11 @@ from model_serving.api.status import (
     ReadyState,
     ServedEntityStatus,
 )
-from model_serving.lifecycle.proxy_config import max_replicas, tls_secret
+from model_serving.lifecycle.proxy_config import max_replicas, share, tls_secret
 from model_serving.lifecycle.revision import Outcome, Revision
 from model_serving.lifecycle.situation import Situation
 from model_serving.lifecycle.verdicts import Verdict, judge
-from model_serving.proxy_config import TLS_CERTIFICATE, TLS_KEY, ProxyStatus
+from model_serving.proxy_config import TLS_CERTIFICATE, TLS_KEY, Policy, ProxyStatus
 
 
 def build_status(situation: Situation) -> EndpointStatus:
@@ -93,16 +93,43 @@ def _availability(s: Situation, verdict: Verdict) -> tuple[str, str]:
 
 
 def _limits_exact(s: Situation) -> tuple[ConditionType, str, str, str]:
-    replicas = max_replicas(s.observed.endpoint)
-    if replicas <= 1:
-        return ConditionType.LIMITS_EXACT, "True", Reason.LIMITS_EXACT, "one proxy counts all calls"
-    shares = ", ".join(f"{limit.calls} calls per {limit.key}" for limit in (s.policy.limits if s.policy else []))
+    replicas, kind = max_replicas(s.observed.endpoint), ConditionType.LIMITS_EXACT
+    if s.policy is not None and s.policy.limits_store is not None:
+        return kind, *_limits_in_store(s, s.policy)
+    if replicas <= 1 or s.policy is None:
+        return kind, "True", Reason.LIMITS_EXACT, "one proxy counts all calls"
+    remedy = "for exact limits give the operator a store (MODEL_SERVING_LIMITS_STORE), or run one replica"
+    told = f"{replicas} proxies count apart: in any minute each grants {_shares(s.policy)}; {remedy}"
+    return kind, "False", Reason.LIMITS_DIVIDED, told
+
+
+def _limits_in_store(s: Situation, policy: Policy) -> tuple[str, str, str]:
+    proxies = s.observed.proxies
+    if not proxies:
+        last = s.previous(ConditionType.LIMITS_EXACT)
+        if last is not None:
+            return last.status, last.reason, last.message
+        return "Unknown", Reason.RECONCILING, "the proxies have not been asked yet"
+    problems = sorted(proxy.limits_problem for proxy in proxies if proxy.limits_problem)
+    if not problems:
+        return "True", Reason.LIMITS_EXACT, "the proxies count together in the common store"
     return (
-        ConditionType.LIMITS_EXACT,
         "False",
-        Reason.LIMITS_DIVIDED,
-        f"{replicas} proxies count apart: in any minute each grants {shares}",
+        Reason.LIMITS_STORE_LOST,
+        f"{len(problems)} of {len(proxies)} proxies count apart, for {problems[0]}: meanwhile each of them grants "
+        f"{_shares(policy)} in any minute; see to the store that MODEL_SERVING_LIMITS_STORE of the operator names",
     )
+
+
+def _shares(policy: Policy) -> str:
+    """What one proxy grants by itself."""
+    said: list[str] = []
+    for limit in policy.limits:
+        whom = f"{limit.key} {limit.principal}".strip()
+        for amount, what in ((limit.calls, "calls"), (limit.tokens, "tokens")):
+            if amount is not None:
+                said.append(f"{share(amount, policy.limits_parts)} {what} per {whom}")
+    return ", ".join(said)
 
 
 def _certificate(s: Situation) -> tuple[ConditionType, str, str, str] | None:

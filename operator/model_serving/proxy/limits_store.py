@@ -225,7 +225,7 @@ def make_client(url: str, folder: Path) -> Any:
         "retry": retry,
         "single_connection_client": True,
     }
-    if parts.scheme == "valkeys":
+    if parts.scheme in ("valkeys", "rediss"):
         authority = _read(folder / AUTHORITY)
         options |= {"ssl": True, "ssl_ca_data": authority, "ssl_min_version": ssl.TLSVersion.TLSv1_2}
     return library.Valkey(**options)

@@ -20,6 +20,7 @@ CONTAINER = "proxy"
 DATA_PORT, ADMIN_PORT = 8080, 8081
 ROOT = "/etc/model-serving"
 API_KEYS_SECRET = "model-serving-api-keys"  # noqa: S105 (the name of an object)
+LIMITS_STORE_SECRET = "model-serving-limits-store"  # noqa: S105 (the name of an object)
 
 _STOPPING_SECONDS = 10
 """What a proxy needs to end after its last call."""
@@ -121,6 +122,7 @@ def _container(revision: Revision, secrets: Mapping[str, tuple[str, ...]]) -> di
             _mount("config", f"{ROOT}/config"),
             _mount("policy", f"{ROOT}/policy"),
             _mount("api-keys", f"{ROOT}/api-keys"),
+            *([_mount("limits-store", f"{ROOT}/limits-store")] if shape.platform.get("limitsStore") else []),
             *(_mount(_volume_name(secret), f"{ROOT}/secrets/{secret}") for secret in secrets),
         ],
     }
@@ -181,6 +183,11 @@ def _volumes(owner: Owner, revision: Revision, secrets: Mapping[str, tuple[str, 
         {"name": "config", "configMap": {"name": config, "defaultMode": _READ_BY_GROUP}},
         {"name": "policy", "configMap": {"name": policy, "defaultMode": _READ_BY_GROUP}},
         {"name": "api-keys", "secret": _optional_secret(API_KEYS_SECRET)},
+        *(
+            [{"name": "limits-store", "secret": _optional_secret(LIMITS_STORE_SECRET)}]
+            if revision.shape.platform.get("limitsStore")
+            else []
+        ),
         *({"name": _volume_name(secret), "secret": _optional_secret(secret, keys)} for secret, keys in secrets.items()),
     ]
 

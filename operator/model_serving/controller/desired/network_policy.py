@@ -27,13 +27,16 @@ _PRIVATE = {
 }
 
 
-def network_policy(owner: Owner, ports: Iterable[int], *, private: bool, operator_namespace: str) -> Manifest:
-    """`ports` are those of the providers, `private` says whether private addresses may be called."""
+def network_policy(
+    owner: Owner, ports: Iterable[int], *, private: bool, operator_namespace: str, store_port: int = 0
+) -> Manifest:
+    """`ports` are those of the providers, `private` says whether private addresses may be called; `store_port` is the
+    port of the limits' common store, 0 when there is none."""
     spec = {
         "podSelector": {"matchLabels": pod_labels(owner)},
         "policyTypes": ["Ingress", "Egress"],
         "ingress": [_callers(), _watchers(operator_namespace)],
-        "egress": [_names(), _providers(sorted(ports), private=private)],
+        "egress": [_names(), _providers(sorted(ports), private=private), *_store(store_port)],
     }
     return child(owner, NETWORK_POLICIES, {"spec": spec})
 
@@ -86,6 +89,11 @@ def _providers(ports: list[int], *, private: bool) -> dict[str, Any]:
     ]
     # A Service's port becomes the pod's own port before the policy sees it, so that private ports are not known here.
     return {"to": blocks} if private else {"to": blocks, "ports": [_tcp(port) for port in ports]}
+
+
+def _store(port: int) -> list[dict[str, Any]]:
+    # To anywhere: the admin names it, and it may be a pod, a Service or an address outside.
+    return [{"ports": [_tcp(port)]}] if port else []
 
 
 def _tcp(port: int) -> dict[str, Any]:

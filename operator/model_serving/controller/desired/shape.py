@@ -34,7 +34,7 @@ def _proxy(endpoint: ServingEndpoint) -> dict[str, Any]:
 
 
 def _platform(settings: Settings) -> dict[str, Any]:
-    return {
+    shape = {
         "template": TEMPLATE_VERSION,
         "imagePullPolicy": settings.image_pull_policy,
         "imagePullSecrets": list(settings.image_pull_secrets),
@@ -42,3 +42,5 @@ def _platform(settings: Settings) -> dict[str, Any]:
         "drainDelaySeconds": settings.drain_delay_seconds,
         "maxRequestSeconds": settings.max_request_seconds,
     }
+    # Where limits are counted together pods mount the store's password; elsewhere nothing changes.
+    return shape | ({"limitsStore": True} if settings.limits_store else {})

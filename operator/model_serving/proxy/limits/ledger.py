@@ -362,7 +362,9 @@ class Ledger:
     @property
     def used(self) -> bool:
         """Whether the store has to be kept up to date."""
-        return bool(self._dirty or self._waiting) or any(a.window.total for a in self._accounts.values())
+        if self._dirty or self._waiting or self.standing is not Standing.TOGETHER:
+            return True
+        return any(account.window.total for account in self._accounts.values())
 
     @property
     def waits_gladly(self) -> bool:
