@@ -16,7 +16,8 @@ from tests.bench.peers.base import Say
 from tests.bench.peers.registry import PEERS
 from tests.bench.report import as_json, show
 from tests.bench.rounds import Effort
-from tests.bench.run import BOTH, DIRECT, FULL, NAMES, OWN_BUILD, PROXY, SHORT, Plan, run
+from tests.bench.run import DIRECT, FULL, NAMES, OWN_BUILD, SHORT, Plan, run
+from tests.bench.summary import BOTH, PROXY
 
 PEOPLE_WIDTH = 150
 KNOWN = (DIRECT, *PEERS, PROXY, BOTH, OWN_BUILD)

@@ -13,7 +13,8 @@ from tests.bench.figures import Cost
 from tests.bench.peers.base import Say
 from tests.bench.report import titled
 from tests.bench.rounds import Effort, Sample
-from tests.bench.run import PROXY, Plan, hot_path, measured, surroundings
+from tests.bench.run import Plan, hot_path, measured, surroundings
+from tests.bench.summary import PROXY
 from tests.bench.variants import VARIANTS
 from tests.bench.workload import SPARSE, TYPICAL
 

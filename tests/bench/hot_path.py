@@ -177,6 +177,7 @@ async def _count(made: Proxy, case: Case) -> tuple[float, float]:
 
 async def profile(case: Case, calls: int = PROFILED_CALLS) -> list[Line]:
     """Where the time of a case goes: the dearest functions."""
+    calls = max(20, calls // case.units)
     async with proxy(case) as made:
         profiler = Profile()
         profiler.enable()

@@ -27,7 +27,7 @@ class StubTransport:
             protocol.data_received(data)
             return
         while data:
-            buffer = protocol.get_buffer(len(data))
+            buffer: Any = protocol.get_buffer(len(data))
             size = min(len(buffer), len(data))
             buffer[:size] = data[:size]
             protocol.buffer_updated(size)
@@ -83,12 +83,12 @@ class StubTransport:
         self.protocol = protocol
 
 
-class StubLoop(uvloop.Loop):  # type: ignore[misc]
+class StubLoop(uvloop.Loop):
     """The real loop, but each connection that is dialled leads to a stub, the last of which is `dialled`."""
 
     dialled: StubTransport | None = None
 
-    async def create_connection(
+    async def create_connection(  # type: ignore[override]
         self, factory: Callable[[], asyncio.BaseProtocol], *_: Any, **__: Any
     ) -> tuple[StubTransport, asyncio.BaseProtocol]:
         """A connection to nobody."""
