@@ -35,7 +35,7 @@ class RateLimit(Model):
     key: LimitKey = Field(
         default=LimitKey.ENDPOINT,
         description="endpoint: all calls; user: each user, or the named one; user_group: all members of the named "
-        "group together; service_principal: the named ServiceAccount (system:serviceaccount:NS:NAME) or owner of a key.",
+        "group together; service_principal: the named ServiceAccount (system:serviceaccount:NS:NAME) or a key owner.",
     )
     principal: Word | None = Field(default=None, description="The user, group or service principal that is meant.")
     renewal_period: Literal["minute"] = Field(default="minute", description="minute.")
