@@ -220,7 +220,7 @@ KINDS = {
 
 @lru_cache
 def objects() -> set[tuple[str, str]]:
-    """Kind and name of all that the manifests hold; an endpoint's Service is called like it."""
+    """Kind and name of all that the manifests hold; an endpoint's Service and Deployment are called like it."""
     documents = [
         document
         for path in (ROOT / "manifests").rglob("*.yaml")
@@ -228,7 +228,8 @@ def objects() -> set[tuple[str, str]]:
         if document["kind"] != "Kustomization"
     ]
     found = {(document["kind"], document["metadata"]["name"]) for document in documents}
-    return found | {("Service", name) for kind, name in found if kind == "ServingEndpoint"}
+    endpoints = [name for kind, name in found if kind == "ServingEndpoint"]
+    return found | {(kind, name) for kind in ("Service", "Deployment") for name in endpoints}
 
 
 @pytest.mark.parametrize("words", named("kubectl"))
