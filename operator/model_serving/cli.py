@@ -45,10 +45,16 @@ def operator() -> None:
 @main.command()
 def proxy() -> None:
     """Run the data plane of one endpoint. Settings: MODEL_SERVING_… variables."""
-    from model_serving.proxy.app import run_proxy
     from model_serving.proxy.settings import ProxySettings, SettingsError
 
-    sys.exit(run_proxy(_settings(lambda: ProxySettings.from_environ(os.environ), SettingsError)))
+    settings = _settings(lambda: ProxySettings.from_environ(os.environ), SettingsError)
+    if settings.process.workers > 1 and not settings.process.worker:
+        from model_serving.proxy.workers import run_workers
+
+        sys.exit(run_workers(settings.process, os.environ))
+    from model_serving.proxy.app import run_proxy
+
+    sys.exit(run_proxy(settings))
 
 
 @main.command()

@@ -45,7 +45,7 @@ class ProxyService:
         loop = asyncio.get_running_loop()
         process = settings.process
         layout = Layout(settings.root)
-        self.state = State(layout, settings.tls_secret)
+        self.state = State(layout, settings.tls_secret, process.workers)
         metrics = self._metrics = Metrics()
         self._journal = open_journal(metrics, process)
         denied = settings.denied_addresses

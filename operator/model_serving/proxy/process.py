@@ -71,13 +71,13 @@ class Process:
         self._service.tick(loop.time(), time.time())
         try:
             data = await self._open_door()
-            admin_host = self._settings.admin_host or self._settings.host
-            admin = await listen(self._service.admin, admin_host, self._settings.admin_port)
+            admin = await self._open_admin()
         except OSError as error:
             log.error("cannot listen on %s: %s", self._settings.host, error.strerror)
             return 1
         self._service.listening()
-        _announce(_port_of(data), _port_of(admin))
+        if not self._settings.worker:
+            announce(_port_of(data), _port_of(admin))
         ticking = loop.create_task(self._tick())
         await self._told_to_end.wait()
         await self._drain(data)
@@ -89,7 +89,13 @@ class Process:
         settings = self._settings
         if settings.listen_fd is not None:
             return await listen_at(self._service.data, socket.socket(fileno=settings.listen_fd))
-        return await listen(self._service.data, settings.host, settings.port)
+        return await listen(self._service.data, settings.host, settings.port, shared=settings.worker)
+
+    async def _open_admin(self) -> asyncio.Server:
+        settings = self._settings
+        if settings.admin_fd is not None:
+            return await listen_at(self._service.admin, socket.socket(fileno=settings.admin_fd))
+        return await listen(self._service.admin, settings.admin_host or settings.host, settings.admin_port)
 
     async def _tick(self) -> None:
         loop = asyncio.get_running_loop()
@@ -138,6 +144,7 @@ def _port_of(listener: asyncio.Server) -> int:
     return port
 
 
-def _announce(port: int, admin: int) -> None:
+def announce(port: int, admin: int) -> None:
+    """Tells a parent where the ports are, in one line."""
     sys.stdout.write(msgspec.json.encode({"listening": port, "admin": admin}).decode() + "\n")
     sys.stdout.flush()

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
+from msgspec import structs
+
 from model_serving.proxy.access import Access
 from model_serving.proxy.credentials.scheme import Scheme
 from model_serving.proxy.hosts import Leave, scheme_refusal
@@ -94,6 +96,21 @@ def compile_runtime(config: ProxyConfig, policy: Policy) -> Runtime:
         limits_store=policy.limits_store,
         access=Access(policy.grants),
     )
+
+
+def shared_among(policy: Policy, workers: int) -> Policy:
+    """The policy as one of `workers` processes of a proxy enforces it: each counts as a proxy. CompileError."""
+    if workers == 1 or not policy.limits:
+        return policy
+    parts = policy.limits_parts * workers
+    for limit in policy.limits:
+        for amount in (limit.calls, limit.tokens):
+            if amount and amount < parts and policy.limits_store is None:
+                raise CompileError(
+                    f"policy: a limit of {amount} cannot be shared among {parts} workers of all proxies: "
+                    f"raise it to at least {parts}, or set MODEL_SERVING_WORKERS lower"
+                )
+    return structs.replace(policy, limits_parts=parts)
 
 
 def _compile_target(target: Target, leave: Leave, config_head: bytes) -> CompiledTarget:

@@ -41,6 +41,12 @@ class ProcessSettings:
     """Where the admin port listens; empty: at `host`."""
     listen_fd: int | None = None
     """A socket that somebody else has bound and listens at, instead of `port`."""
+    workers: int = 1
+    """Processes that share the port (`workers.py`)."""
+    worker: bool = False
+    """This is one of them."""
+    admin_fd: int | None = None
+    """A socket that somebody else has bound, instead of `admin_port`."""
     tracing: bool = False
     access_log_fd: int | None = None
     """Where the access log goes; None: nowhere."""
@@ -48,7 +54,7 @@ class ProcessSettings:
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> ProcessSettings:
         """The settings of an environment. SettingsError."""
-        fd, door = _read(environ, "CONTROL_FD", int, -1), _read(environ, "LISTEN_FD", int, -1)
+        fd, door, admin = (_read(environ, f"{name}_FD", int, -1) for name in ("CONTROL", "LISTEN", "ADMIN"))
         return cls(
             host=environ.get(PREFIX + "HOST", cls().host),
             port=_read(environ, "PORT", _port, 8080),
@@ -61,6 +67,9 @@ class ProcessSettings:
             control_fd=fd if fd >= 0 else None,
             admin_host=environ.get(PREFIX + "ADMIN_HOST", ""),
             listen_fd=door if door >= 0 else None,
+            workers=_read(environ, "WORKERS", _count, 1),
+            worker=_read(environ, "WORKER", _switch, False),
+            admin_fd=admin if admin >= 0 else None,
             tracing=_read(environ, "TRACING", _switch, any(environ.get(name) for name in TRACE_ENDPOINTS)),
             access_log_fd=STDOUT if _read(environ, "ACCESS_LOG", _switch, True) else None,
         )

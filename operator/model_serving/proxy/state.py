@@ -13,7 +13,7 @@ from model_serving.proxy.auth import Authenticator, Principal, TokenTable, Trust
 from model_serving.proxy.credentials.store import CredentialStore
 from model_serving.proxy.files import Watched
 from model_serving.proxy.identity import Identity
-from model_serving.proxy.runtime import CompileError, Runtime, compile_runtime
+from model_serving.proxy.runtime import CompileError, Runtime, compile_runtime, shared_among
 from model_serving.proxy.tls import ServerTls
 from model_serving.proxy.tokens.verifier import TokenVerifier
 from model_serving.proxy_config import ApiKey, CredentialReport, Layout, Policy, ProxyConfig, ProxyStatus
@@ -24,7 +24,8 @@ T = TypeVar("T", ProxyConfig, Policy)
 class State:
     """The current state of one proxy."""
 
-    def __init__(self, layout: Layout, tls_secret: str = "") -> None:
+    def __init__(self, layout: Layout, tls_secret: str = "", workers: int = 1) -> None:
+        self._workers = workers
         self.tls = ServerTls(tls_secret, layout) if tls_secret else None
         """The certificate of the data port; None for plain HTTP."""
         self.runtime: Runtime | None = None
@@ -103,7 +104,7 @@ class State:
         if config is None or policy is None:
             return
         try:
-            runtime = compile_runtime(config, policy)
+            runtime = compile_runtime(config, shared_among(policy, self._workers))
         except CompileError as error:
             self._problems["compile"] = str(error)
             return
