@@ -118,6 +118,14 @@ def template(of: Any, **fields: Any) -> Any:
     return deployment(owner(), revision(of, **fields), 1, SETTINGS)["spec"]["template"]
 
 
+def test_what_the_admin_chose_for_proxies_reaches_them() -> None:
+    settings = replace(SETTINGS, proxy_settings=("FIRST_BYTE_SECONDS=60", "WORKERS=2"))
+    (container,) = template(endpoint(), settings=settings)["spec"]["containers"]
+    found = {entry["name"]: entry.get("value") for entry in container["env"]}
+    assert (found["MODEL_SERVING_FIRST_BYTE_SECONDS"], found["MODEL_SERVING_WORKERS"]) == ("60", "2")
+    assert revision(settings=settings).name != revision().name
+
+
 LIVE = [
     pytest.param({"rateLimits": [{"calls": 5}]}, id="limits"),
     pytest.param({"access": ACCESS}, id="access"),

@@ -44,6 +44,8 @@ def test_settings_come_from_the_environment() -> None:
 BAD = [
     pytest.param("WORKERS", "many", "whole number from 1 to 200", id="not a number"),
     pytest.param("WORKERS", "0", "whole number from 1 to 200", id="out of range"),
+    pytest.param("PROXY_SETTINGS", "PORT=1", "with names of FIRST_BYTE_SECONDS", id="not a setting to choose"),
+    pytest.param("PROXY_SETTINGS", "WORKERS", "NAME=VALUE", id="a setting without value"),
     pytest.param("MANAGE_ACCESS", "yes", "true or false", id="not a flag"),
     pytest.param("IMAGE_PULL_POLICY", "Sometimes", "Always, IfNotPresent, Never", id="not one of them"),
     pytest.param("LIMITS_STORE", "http://valkey:6379", "valkey://HOST:PORT/DB", id="no store"),

@@ -11,6 +11,12 @@ from urllib.parse import urlsplit
 from model_serving.controller.issuer_settings import IssuerSetting, parse_issuers
 
 PREFIX = "MODEL_SERVING_"
+TUNABLE = (
+    "FIRST_BYTE_SECONDS", "STREAM_IDLE_SECONDS", "MAX_IN_FLIGHT", "MAX_CONNECTIONS", "MAX_BUFFERED_BYTES", "WORKERS",
+    "UPSTREAM_MAX_CONNECTIONS", "UPSTREAM_MAX_WAITING", "UPSTREAM_WAIT_SECONDS", "UPSTREAM_CONNECT_SECONDS",
+    "UPSTREAM_CA_FILE",
+)  # fmt: skip
+"""Settings of proxies that an admin may choose, without their prefix."""
 STORE_SCHEMES = ("valkey", "valkeys", "redis", "rediss")
 STORE_PORT = 6379
 _LONGEST_QUOTE = 120
@@ -26,6 +32,15 @@ def _text(value: str) -> str:
 
 def _words(value: str) -> tuple[str, ...]:
     return tuple(word for word in re.split(r"[,\s]+", value) if word)
+
+
+def _tuned(value: str) -> tuple[str, ...]:
+    found = _words(value)
+    for word in found:
+        name, _, text = word.partition("=")
+        if name not in TUNABLE or not text:
+            raise ValueError(f"set it to NAME=VALUE, several separated by commas, with names of {', '.join(TUNABLE)}")
+    return found
 
 
 def _flag(value: str) -> bool:
@@ -105,6 +120,8 @@ class Settings:
     """Whose tokens callers may show besides those of the cluster's ServiceAccounts: a YAML list."""
     issuers_renew_seconds: int = _setting(_whole(5, 86400), 600)
     """How often the issuers' keys are read anew."""
+    proxy_settings: tuple[str, ...] = _setting(_tuned, ())
+    """Settings that proxies get in their environment, as NAME=VALUE without prefix."""
     workers: int = _setting(_whole(1, 200), 20)
     full_pass_seconds: int = _setting(_whole(10, 86400), 600)
     """How often every object is compared with what it should be, though no event asked for it."""

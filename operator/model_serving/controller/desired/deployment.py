@@ -143,6 +143,7 @@ def _environment(revision: Revision) -> list[dict[str, Any]]:
         "MAX_REQUEST_SECONDS": platform.get("maxRequestSeconds", 300),
         # Upstreams must not be a way to the API server. The kubelet fills in its address.
         "DENIED_ADDRESSES": "$(KUBERNETES_SERVICE_HOST)",
+        **platform.get("settings", {}),
         **({"TLS_SECRET": certificate} if certificate else {}),
     }
     memory = {"resourceFieldRef": {"containerName": CONTAINER, "resource": "limits.memory"}}

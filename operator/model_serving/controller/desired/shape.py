@@ -33,8 +33,15 @@ def _proxy(endpoint: ServingEndpoint) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value}
 
 
+def _tuned(settings: Settings) -> dict[str, Any]:
+    """What the admin chose for proxies; nothing chosen leaves no trace, so that pods stay as they are."""
+    chosen = dict(word.split("=", 1) for word in sorted(settings.proxy_settings))
+    return {"settings": chosen} if chosen else {}
+
+
 def _platform(settings: Settings) -> dict[str, Any]:
     shape = {
+        **_tuned(settings),
         "template": TEMPLATE_VERSION,
         "imagePullPolicy": settings.image_pull_policy,
         "imagePullSecrets": list(settings.image_pull_secrets),
