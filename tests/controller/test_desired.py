@@ -44,6 +44,7 @@ RICH: dict[str, Any] = {
     }
 }
 STORE = replace(SETTINGS, limits_store="valkey://valkey:6379/0")
+TRACES = replace(SETTINGS, traces_endpoint="http://collector:4318", traces_percent=5)
 TLS: dict[str, Any] = {"proxy": {"tls": {"secretName": "chat-tls"}}}
 
 
@@ -69,9 +70,10 @@ CASES: dict[str, Callable[[], list[Manifest]]] = {
     "network_policy": lambda: [
         network_policy(owner(), {443}, private=False, operator_namespace="model-serving-system")
     ],
-    "network_policy_limits_store": lambda: [
-        network_policy(owner(), {443}, private=False, operator_namespace="ops", store_port=6380)
+    "network_policy_own_ports": lambda: [
+        network_policy(owner(), {443}, private=False, operator_namespace="ops", own_ports=[4318, 6380])
     ],
+    "deployment_traces": lambda: [deployment(owner(), revision(endpoint(), TRACES), 2, TRACES)],
     "deployment_limits_store": lambda: [
         deployment(owner(), revision(endpoint(), STORE), 2, STORE),
     ],

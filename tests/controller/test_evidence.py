@@ -83,6 +83,12 @@ PODS = [
         "code 1, its last words: boom",
         id="a crash",
     ),
+    pytest.param(
+        ended(1, message='boom\n{"type":"call","principal":"ada"}\n[x] {"type":"call","ts":"'),
+        Cause.PROXY_CRASH_LOOPING,
+        "code 1, its last words: boom",
+        id="a crash after calls: the access log is no last word",
+    ),
     pytest.param(ended(137, "OOMKilled"), Cause.OUT_OF_MEMORY, "limits.memory", id="out of memory"),
     pytest.param(
         ended(128, "StartError", "limit too low"), Cause.CREATE_CONTAINER_FAILED, "limit too low", id="cannot start"

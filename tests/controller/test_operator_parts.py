@@ -51,6 +51,8 @@ BAD = [
     pytest.param("LIMITS_STORE", "http://valkey:6379", "valkey://HOST:PORT/DB", id="no store"),
     pytest.param("LIMITS_STORE", "valkey://:word@valkey:6379", "without a password", id="a password in the open"),
     pytest.param("LIMITS_STORE", "valkey://valkey/zero", "number of a database", id="no database"),
+    pytest.param("TRACES_ENDPOINT", "collector:4318", "http://HOST:4318", id="no collector"),
+    pytest.param("TRACES_ENDPOINT", "http://u:p@collector", "without a password", id="a collector's password"),
     pytest.param("MIN_READY_SECONDS", "300", "below MODEL_SERVING_PROGRESS_DEADLINE_SECONDS", id="contradiction"),
 ]
 

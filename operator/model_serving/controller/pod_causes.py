@@ -94,7 +94,8 @@ def _end(ended: dict[str, Any]) -> Finding | None:
 
 
 def _last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    # Lines of the access log are no last words.
+    lines = [line.strip() for line in text.splitlines() if line.strip() and '{"type":"call"' not in line]
     return _short(_TIMESTAMP.sub("", lines[-1])) if lines else ""
 
 

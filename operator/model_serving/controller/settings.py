@@ -14,7 +14,7 @@ PREFIX = "MODEL_SERVING_"
 TUNABLE = (
     "FIRST_BYTE_SECONDS", "STREAM_IDLE_SECONDS", "MAX_IN_FLIGHT", "MAX_CONNECTIONS", "MAX_BUFFERED_BYTES", "WORKERS",
     "UPSTREAM_MAX_CONNECTIONS", "UPSTREAM_MAX_WAITING", "UPSTREAM_WAIT_SECONDS", "UPSTREAM_CONNECT_SECONDS",
-    "UPSTREAM_CA_FILE",
+    "UPSTREAM_CA_FILE", "ACCESS_LOG",
 )  # fmt: skip
 """Settings of proxies that an admin may choose, without their prefix."""
 STORE_SCHEMES = ("valkey", "valkeys", "redis", "rediss")
@@ -76,9 +76,22 @@ def _store(value: str) -> str:
     return value
 
 
-def store_port(url: str) -> int:
-    """The port of a store that `_store` has checked."""
-    return urlsplit(url).port or STORE_PORT
+def _collector(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
+        raise ValueError("write it http://HOST:4318, or https://, without a password")
+    return value
+
+
+def own_ports(settings: Settings) -> list[int]:
+    """The ports of what the admin has for all endpoints: the limits' common store, the collector of traces."""
+    found = set()
+    if settings.limits_store:
+        found.add(urlsplit(settings.limits_store).port or STORE_PORT)
+    if settings.traces_endpoint:
+        url = urlsplit(settings.traces_endpoint)
+        found.add(url.port or (443 if url.scheme == "https" else 80))
+    return sorted(found)
 
 
 def _setting(parse: Callable[[str], Any], default: Any) -> Any:
@@ -106,6 +119,10 @@ class Settings:
     """Whether endpoints get a NetworkPolicy."""
     limits_store: str = _setting(_store, "")
     """The Valkey or Redis in which an endpoint's proxies count limits together; empty: each counts its share."""
+    traces_endpoint: str = _setting(_collector, "")
+    """Where proxies send traces, by OTLP over HTTP; empty: nowhere."""
+    traces_percent: int = _setting(_whole(0, 100), 100)
+    """How many of the calls whose client has not decided are traced."""
     drain_delay_seconds: int = _setting(_whole(0, 600), 10)
     """How long a proxy still accepts calls after it was told to stop."""
     max_request_seconds: int = _setting(_whole(1, 3600), 300)

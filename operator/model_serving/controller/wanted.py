@@ -12,7 +12,7 @@ from model_serving.controller.desired.revision import controller_revision
 from model_serving.controller.desired.role import roles
 from model_serving.controller.desired.service import service
 from model_serving.controller.desired.service_account import service_account
-from model_serving.controller.settings import Settings, store_port
+from model_serving.controller.settings import Settings, own_ports
 from model_serving.kube.resources import Manifest
 from model_serving.lifecycle.decide import Decision
 from model_serving.lifecycle.observed import Observed
@@ -61,9 +61,8 @@ def _network_policies(owner: Owner, in_use: list[Revision], observed: Observed, 
         return []
     ports = sorted({port for revision in in_use for port in upstream_ports(revision)})
     private = observed.upstream_leave != "public"
-    port = store_port(settings.limits_store) if settings.limits_store else 0
-    namespace = settings.operator_namespace
-    return [network_policy(owner, ports, private=private, operator_namespace=namespace, store_port=port)]
+    own, namespace = own_ports(settings), settings.operator_namespace
+    return [network_policy(owner, ports, private=private, operator_namespace=namespace, own_ports=own)]
 
 
 def _budgets(owner: Owner, endpoint: ServingEndpoint) -> list[Manifest]:

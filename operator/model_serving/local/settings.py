@@ -64,10 +64,12 @@ def command(name: str, *options: str) -> tuple[str, ...]:
 
 
 def child_environ(settings: RunSettings, **values: str) -> dict[str, str]:
-    """What a child inherits: no key that happens to stand in the shell's environment."""
+    """What a child inherits: no key that happens to stand in the shell's environment, but where traces go."""
     inherited = {name: settings.environ[name] for name in _HANDED_ON if name in settings.environ}
+    traces = {name: value for name, value in settings.environ.items() if name.startswith("OTEL_")}
     return {
         **inherited,
+        **traces,
         "MODEL_SERVING_ADMIN_PORT": "0",
         "MODEL_SERVING_ADMIN_HOST": "127.0.0.1",
         "MODEL_SERVING_DRAIN_DELAY_SECONDS": _DRAIN_DELAY,

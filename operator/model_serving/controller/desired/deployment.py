@@ -151,7 +151,19 @@ def _environment(revision: Revision) -> list[dict[str, Any]]:
         *({"name": f"MODEL_SERVING_{name}", "value": str(value)} for name, value in values.items()),
         # How much calls may hold follows from it. The kubelet fills it in, in bytes.
         {"name": "MODEL_SERVING_MEMORY_LIMIT_BYTES", "valueFrom": memory},
+        *({"name": f"OTEL_{name}", "value": value} for name, value in _traces(platform).items()),
     ]
+
+
+def _traces(platform: Mapping[str, Any]) -> dict[str, str]:
+    """OpenTelemetry's own variables."""
+    if not platform.get("tracesEndpoint"):
+        return {}
+    return {
+        "EXPORTER_OTLP_ENDPOINT": platform["tracesEndpoint"],
+        "TRACES_SAMPLER": "parentbased_traceidratio",
+        "TRACES_SAMPLER_ARG": str(platform.get("tracesPercent", 0) / 100),
+    }
 
 
 def _resources(asked: Mapping[str, Any]) -> dict[str, Any]:

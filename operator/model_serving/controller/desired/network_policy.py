@@ -5,7 +5,7 @@ Policies know addresses and no host names: which *hosts* may be called is checke
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -28,15 +28,15 @@ _PRIVATE = {
 
 
 def network_policy(
-    owner: Owner, ports: Iterable[int], *, private: bool, operator_namespace: str, store_port: int = 0
+    owner: Owner, ports: Iterable[int], *, private: bool, operator_namespace: str, own_ports: Sequence[int] = ()
 ) -> Manifest:
-    """`ports` are those of the providers, `private` says whether private addresses may be called; `store_port` is the
-    port of the limits' common store, 0 when there is none."""
+    """`ports` are those of the providers, `private` says whether private addresses may be called; `own_ports` are those
+    of the admin's services for all endpoints: the limits' common store, the collector of traces."""
     spec = {
         "podSelector": {"matchLabels": pod_labels(owner)},
         "policyTypes": ["Ingress", "Egress"],
         "ingress": [_callers(), _watchers(operator_namespace)],
-        "egress": [_names(), _providers(sorted(ports), private=private), *_store(store_port)],
+        "egress": [_names(), _providers(sorted(ports), private=private), *_own(own_ports)],
     }
     return child(owner, NETWORK_POLICIES, {"spec": spec})
 
@@ -91,9 +91,9 @@ def _providers(ports: list[int], *, private: bool) -> dict[str, Any]:
     return {"to": blocks} if private else {"to": blocks, "ports": [_tcp(port) for port in ports]}
 
 
-def _store(port: int) -> list[dict[str, Any]]:
-    # To anywhere: the admin names it, and it may be a pod, a Service or an address outside.
-    return [{"ports": [_tcp(port)]}] if port else []
+def _own(ports: Sequence[int]) -> list[dict[str, Any]]:
+    # To anywhere: the admin names them, and they may be pods, Services or addresses outside.
+    return [{"ports": [_tcp(port) for port in ports]}] if ports else []
 
 
 def _tcp(port: int) -> dict[str, Any]:

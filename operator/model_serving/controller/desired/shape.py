@@ -49,5 +49,10 @@ def _platform(settings: Settings) -> dict[str, Any]:
         "drainDelaySeconds": settings.drain_delay_seconds,
         "maxRequestSeconds": settings.max_request_seconds,
     }
-    # Where limits are counted together pods mount the store's password; elsewhere nothing changes.
-    return shape | ({"limitsStore": True} if settings.limits_store else {})
+    # What is not asked for is not there, so that pods stay as they are. With a store they mount its password.
+    chosen = {
+        "limitsStore": bool(settings.limits_store),
+        "tracesEndpoint": settings.traces_endpoint,
+        "tracesPercent": settings.traces_percent if settings.traces_endpoint else 0,
+    }
+    return shape | {name: value for name, value in chosen.items() if value}
