@@ -193,7 +193,7 @@ def test_the_canary_is_nowhere_but_in_its_secret(installed: Installed, space: st
     everything += installed.cluster.kubectl("describe", "sep", "-A").stdout + installed.operator_log()
     for pod in installed.pods(space, "careful") + installed.pods(space, "rotating"):
         everything += installed.cluster.logs(pod["metadata"]["name"], space)
-        for page in ("metrics", "status"):
+        for page in ("metrics", "status", "usage"):
             raw = f"/api/v1/namespaces/{space}/pods/{pod['metadata']['name']}:8081/proxy/{page}"
             everything += installed.cluster.kubectl("get", "--raw", raw).stdout
     assert "sk-canary" not in everything
