@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from model_serving.proxy.http.pool import PoolSettings
 from tests.fakes.upstream import FakeUpstream
 from tests.proxy.harness import Files, chat, proxy, target
 
@@ -50,6 +51,16 @@ async def test_only_a_verified_upstream_gets_the_credential(
         if words:
             assert words in answer.json["message"]
             assert upstream.requests == []
+
+
+async def test_an_authority_of_ones_own_is_trusted_where_the_settings_name_it(
+    files: Files, tls: tuple[Path, ssl.SSLContext]
+) -> None:
+    certificate, context = tls
+    async with FakeUpstream(tls=context) as upstream:
+        files.usual(f"https://localhost:{upstream.port}/v1")
+        async with proxy(files, upstream=PoolSettings(ca_file=str(certificate))) as running:
+            assert (await chat(running.port)).status == 200
 
 
 async def test_plain_http_on_an_https_url_is_503(files: Files) -> None:
