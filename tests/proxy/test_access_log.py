@@ -17,7 +17,7 @@ import pytest
 from model_serving.proxy.access_log import BATCH, AccessLog
 from model_serving.proxy.settings import ProcessSettings, SettingsError
 from model_serving.usage_record import UsageRecord, parse_line
-from tests.fakes.upstream import FakeUpstream, raw, silence, whole
+from tests.fakes.upstream import FakeUpstream, Received, events_of, raw, silence, whole
 from tests.proxy.harness import AUTH, SECRET, TOKEN, Files, Running, call, chat, proxy, request_bytes, until
 from tests.proxy.processes import PROXY, start
 
@@ -195,6 +195,24 @@ async def test_a_stream_tells_when_its_first_byte_came(logged: Logged) -> None:
     assert record["stream"] is True
     assert 0 <= record.get("ttft_ms", 0) <= record["ms"]
     assert (record["input_tokens"], record["output_tokens"]) == (7, 4)
+
+
+async def test_the_first_byte_is_that_of_the_first_event_not_of_the_head(
+    logged: Logged, upstream: FakeUpstream
+) -> None:
+    async def hesitant(request: Received, writer: asyncio.StreamWriter) -> None:
+        events = b"".join(events_of(request))
+        head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: %d\r\n\r\n"
+        writer.write(head % len(events))
+        await asyncio.sleep(0.3)
+        writer.write(events[:20])
+        await asyncio.sleep(0.3)
+        writer.write(events[20:])
+
+    upstream.scripts.append(hesitant)
+    await chat(logged.running.port, stream=True)
+    record = await logged.next()
+    assert 280 <= record["ttft_ms"] <= record["ms"] - 280
 
 
 @pytest.mark.parametrize(

@@ -190,6 +190,8 @@ class Relay:
             self._fail(error)
             return
         self._exchange.write(piece)
+        if not self._first_byte:  # the head may have come long before
+            self._first_byte = self._last_byte
         if self._delivery.complete:  # else the sweep looks at the time of the last byte by itself
             self._await_piece()
 
@@ -262,10 +264,11 @@ class Relay:
     def _begin(self, status: int, head: bytes, data: bytes, *, last: bool) -> None:
         """A stream begins; when it is its `last` read already, one write tells the client all of it."""
         self._streaming = status
-        self._mark_byte()
+        self._last_byte = self._now()
         piece = b""
         try:
             if data:
+                self._first_byte = self._last_byte
                 piece = self._delivery.feed(data)
             if last:
                 piece += self._delivery.close(framed=True)
@@ -284,6 +287,7 @@ class Relay:
         piece = b""
         try:
             if data:
+                self._mark_byte()
                 piece = self._delivery.feed(data)
             rest = self._delivery.close(framed)
         except ProxyError as error:
