@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from aiohttp import web
 
 from model_serving.controller.desired.config_map import policy_map
@@ -18,6 +19,8 @@ from model_serving.controller.issuer_settings import parse_issuers
 from model_serving.controller.issuers import API_SERVER, Issuers, recorded_issuers
 from model_serving.controller.jwks import KeysError, public_keys
 from model_serving.controller.jwks_reader import ReadError, read_json
+from model_serving.controller.operator import Operator
+from model_serving.controller.proxy_reader import ProxyReader
 from model_serving.controller.settings import SettingsError, from_environ
 from model_serving.kube.client import Client
 from model_serving.lifecycle.proxy_config import build_policy
@@ -299,6 +302,21 @@ async def test_only_an_endpoints_own_policy_is_believed(api: FakeKubeApi, client
     assert await recorded_issuers(client, owner()) == []
     api.put(path, {**manifest, "data": {"policy.json": "{"}})
     assert await recorded_issuers(client, owner()) == []
+
+
+async def test_the_operator_tells_of_its_issuers_in_its_metrics(api: FakeKubeApi, client: Client) -> None:
+    operator = Operator(from_environ({"MODEL_SERVING_ISSUERS": json.dumps([{"issuer": LOGIN}])}), client, ProxyReader())
+    page = operator.metrics.render().decode()
+    for name in (API_SERVER, LOGIN):
+        assert f'model_serving_operator_issuer_keys{{issuer="{name}"}} 0.0' in page
+        assert f'model_serving_operator_issuer_failing{{issuer="{name}"}} 0.0' in page
+
+
+def test_the_operator_is_given_the_right_to_read_the_clusters_keys() -> None:
+    path = Path(__file__).parents[2] / "manifests/operator/issuer_discovery.yaml"
+    binding = yaml.safe_load(path.read_text())
+    assert binding["roleRef"]["name"] == "system:service-account-issuer-discovery"
+    assert [subject["name"] for subject in binding["subjects"]] == ["model-serving-operator"]
 
 
 # Reading
