@@ -60,7 +60,9 @@ def plain(headers: dict[bytes, bytes]) -> dict[bytes, bytes]:
     """
     found = {name: value.translate(None, b" \t").lower() for name, value in headers.items() if name != b"upgrade"}
     if b"connection" in found:
-        found[b"connection"] = b",".join(part for part in found[b"connection"].split(b",") if part not in (b"", b"upgrade"))
+        found[b"connection"] = b",".join(
+            part for part in found[b"connection"].split(b",") if part not in (b"", b"upgrade")
+        )
     return found
 
 
