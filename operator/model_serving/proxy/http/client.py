@@ -97,6 +97,7 @@ class ClientConnection(asyncio.Protocol):
             self._deliver()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        del self._parser  # it holds our methods: a circle that only the collector would find, much later
         self._transport = None
         listener, self._listener = self._listener, None
         if listener is None:

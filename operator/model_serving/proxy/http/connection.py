@@ -88,6 +88,7 @@ class Connection(asyncio.Protocol):
         return False  # a client that stops sending has gone; the transport closes
 
     def connection_lost(self, exc: Exception | None) -> None:
+        del self._parser  # it holds our methods: a circle that only the collector would find, much later
         self._server.connections.discard(self)
         self._last = True
         self._waiting.clear()
@@ -170,7 +171,8 @@ class Connection(asyncio.Protocol):
         body, parser = self._body, self._parser
         if self._body_bytes > SMALL_BYTES:
             self._hold_body()
-        self._last = not parser.should_keep_alive()
+        # A client of version 1.0 knows the end of a stream by the end of the connection alone, whatever it asks for.
+        self._last = not parser.should_keep_alive() or self._version == "1.0"
         request = Request(
             parser.get_method(),
             self._target,
@@ -198,12 +200,13 @@ class Connection(asyncio.Protocol):
     def write_head(self, status: int, head: bytes, content: bytes) -> None:
         """Writes the first line, our own headers, `head`, and as much of the framed body as there is."""
         server = self._server
-        self._close_after = self._must_close()
-        ending = b"connection: close\r\n" if self._close_after else b""
+        if self._last or self._born < server.oldest:  # the connection's last answer, unless others wait for theirs
+            self._close_after = not self._waiting and self._refusal is None
+            if self._close_after:
+                head += b"connection: close\r\n"
         if self._transport is not None:
-            self._transport.write(
-                b"%bdate: %b\r\n%b%b\r\n%b" % (status_line(status), server.date, ending, head, content)
-            )
+            first = server.ok_head if status == 200 else status_line(status) + server.date_head
+            self._transport.write(b"%b%b\r\n%b" % (first, head, content))
 
     def write(self, data: bytes) -> None:
         """Writes bytes of an answer."""
@@ -296,14 +299,6 @@ class Connection(asyncio.Protocol):
         """Whether the next request may begin: not before the client has taken enough of the last answer."""
         return self._exchange is None and not self._lingering and not self._slow
 
-    def _must_close(self) -> bool:
-        """Whether the answer that is being written is the connection's last."""
-        if self._exchange is not None and self._exchange.request.version == "1.0":
-            return True  # it knows the end of a stream by the end of the connection alone, whatever it asks for
-        if self._waiting or self._refusal is not None:
-            return False
-        return self._last or self._server.draining or self._born < self._server.oldest
-
     def _hold_body(self) -> None:
         """A large body is complete: it counts until its request is answered."""
         memory = self._server.memory
@@ -374,7 +369,7 @@ class Connection(asyncio.Protocol):
         body = self._server.refusal(status, reason, self._target)
         retry = b"retry-after: 1\r\n" if status == 503 else b""
         retry += self._server.identify(self._headers if self._in_body else {})
-        head = lines([JSON, CLOSE]) + retry + b"date: %b\r\ncontent-length: %d\r\n\r\n" % (self._server.date, len(body))
+        head = lines([JSON, CLOSE]) + retry + self._server.date_head + b"content-length: %d\r\n\r\n" % len(body)
         self.write(status_line(status) + head + body)
         self._linger()
 

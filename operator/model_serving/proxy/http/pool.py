@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 from model_serving.proxy.http.client import ClientConnection
 from model_serving.proxy.http.dial import AddressRule, DialError, Dialler, Origin
@@ -113,7 +113,7 @@ class _Pooled(ClientConnection):
     """A connection that its lane counts."""
 
     def __init__(self, pool: Pool, lane: _Lane, address: str) -> None:
-        super().__init__(lambda made: pool.released(lane, self))
+        super().__init__(lambda made: pool.released(lane, cast(_Pooled, made)))  # naming self would be a circle
         self.address = address
         self._pool = pool
         self._lane = lane
