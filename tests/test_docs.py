@@ -235,7 +235,7 @@ def objects() -> set[tuple[str, str]]:
 @pytest.mark.parametrize("words", named("kubectl"))
 def test_kubectl_names_what_exists(words: list[str]) -> None:
     """Files, kinds and objects; `gen-ai` and what a command itself makes may be missing."""
-    made = {("Namespace", "gen-ai"), ("Secret", "my-scope"), ("Secret", "generic")}
+    made = {("Namespace", "gen-ai"), ("Secret", "my-scope"), ("Secret", "generic"), ("Secret", "tls")}
     for option, value in pairwise(words):
         if option in ("-k", "-f") and value != "-":
             assert (ROOT / value).exists(), value
