@@ -147,7 +147,10 @@ async def test_a_providers_error_keeps_its_status_where_clients_know_it(
     assert openai.json["error_code"] == code
 
 
-@pytest.mark.parametrize(("given", "passed"), [("7", "7"), ("0.2", "1"), ("Wed, 21 Oct 2026 07:28:00 GMT", "1"), ("Fri, 21 Oct 2095 07:28:00 GMT", "86400")])
+@pytest.mark.parametrize(
+    ("given", "passed"),
+    [("7", "7"), ("0.2", "1"), ("Wed, 21 Oct 2026 07:28:00 GMT", "1"), ("Fri, 21 Oct 2095 07:28:00 GMT", "86400")],
+)
 async def test_retry_after_is_passed_on_as_whole_seconds(
     running: Running, upstream: FakeUpstream, given: str, passed: str
 ) -> None:
@@ -176,6 +179,20 @@ async def test_retry_after_is_passed_on_as_whole_seconds(
         pytest.param(raw(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n\xff\xfe"), id="neither JSON nor UTF-8"),
         pytest.param(whole(200, b'{"id": "\xff", "choices": []}'), id="not UTF-8 within a string"),
         pytest.param(whole(200, b'{"usage": {"prompt_tokens": 1}, "id": "\xc3"}'), id="usage, but not UTF-8"),
+        pytest.param(
+            raw(b"HTTP/1.1 140 X\r\ncontent-length: 1\r\n\r\n{HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n}"),
+            id="an interim answer with a body",
+        ),
+        pytest.param(raw(b"HTTP/1.1 099 X\r\ncontent-length: 2\r\n\r\n{}"), id="a status that is none"),
+        pytest.param(
+            raw(b"HTTP/1.1 200 OK\r\ntransfer-encoding: x\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"),
+            id="two codings",
+        ),
+        pytest.param(
+            raw(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"),
+            id="a length beside a coding",
+        ),
+        pytest.param(raw(b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n{}"), id="shorter than it is"),
         pytest.param(raw(b"SSH-2.0-OpenSSH_9.2\r\n"), id="not HTTP"),
         pytest.param(raw(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{}"), id="two lengths"),
         pytest.param(raw(b"HTTP/1.1 200 OK\r\nx: " + b"a" * 70000 + b"\r\n\r\n"), id="an endless head"),
