@@ -108,7 +108,7 @@ class ProxyService:
         self.pipeline.limiter.sweep(now)
         self.state.refresh(now, wall)
         if self.state.runtime is not None:
-            self._limits.follow(self.state.runtime.limits_store)
+            self._limits.follow(self.state.runtime.limits_store, self.state.runtime.limits)
             self._metrics.task = self.state.runtime.task
             self.data.max_body_bytes = self.state.runtime.config.max_body_bytes
 

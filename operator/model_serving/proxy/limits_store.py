@@ -20,7 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from model_serving.proxy.exposition import Family, samples
-from model_serving.proxy.limits import Limiter
+from model_serving.proxy.limits import Limiter, Rules
 from model_serving.proxy.limits.ledger import BEAT_SECONDS, Ledger
 from model_serving.proxy.limits.script import SCRIPT
 from model_serving.proxy_config import LimitsStore
@@ -30,8 +30,8 @@ log = logging.getLogger(__name__)
 ANSWER_SECONDS = 0.4
 """How long a request may take before the connection counts as lost."""
 CONNECT_SECONDS = 0.4
-IDLE_SECONDS = 5.0
-"""How often an unused store is asked, so that its loss is seen before a call needs it."""
+IDLE_SECONDS = 1.0
+"""How often an unused store is asked: its loss is seen before a call needs it, and what others use is known."""
 RETRY_SECONDS = (0.1, 0.25, 0.5, 1.0)
 """Pauses between attempts while the store is gone; the last one repeats."""
 STORE_UP = Family(
@@ -175,8 +175,9 @@ class LimitsKeeper:
         self._now = now
         self._link: LimitsLink | None = None
 
-    def follow(self, store: LimitsStore | None) -> None:
-        """Changes stores when the policy does."""
+    def follow(self, store: LimitsStore | None, rules: Rules) -> None:
+        """Changes stores and rules when the policy does."""
+        self._limiter.follow(rules)
         if store == (self._link.store if self._link is not None else None):
             return
         self.close()

@@ -14,25 +14,25 @@ BYTES_PER_TOKEN = 4
 DEFAULT_COMPLETION_TOKENS = 512
 """Assumed of a call that names no bound."""
 _MOST = 1_000_000_000
+_decode_int = msgspec.json.Decoder(int).decode
 
 
 def estimate(task: str, body: bytes, fields: Fields) -> int:
     """Tokens, at least 1."""
-    prompt = (len(body) + BYTES_PER_TOKEN - 1) // BYTES_PER_TOKEN or 1
+    prompt = (len(body) + 3) // BYTES_PER_TOKEN or 1
     if task == EMBEDDINGS:
         return prompt
-    bound = fields.get("max_completion_tokens")
-    if bound is None:
-        bound = fields.get("max_tokens")
+    bound = fields.get("max_completion_tokens") or fields.get("max_tokens")
     answer = DEFAULT_COMPLETION_TOKENS if bound is None else _whole(bound, DEFAULT_COMPLETION_TOKENS)
-    answers = fields.get("n")
-    return prompt + answer if answers is None else prompt + answer * _whole(answers, 1)
+    if "n" in fields:
+        answer *= _whole(fields["n"], 1)
+    return prompt + answer
 
 
 def _whole(raw: msgspec.Raw, default: int) -> int:
     """A number of a body within bounds: what is none, or absurd, must neither fail here nor lower the estimate."""
     try:
-        value = int(bytes(raw))
-    except ValueError:
+        value = _decode_int(raw)
+    except ValueError:  # msgspec's errors are
         return default
-    return min(value, _MOST) if value > 0 else default
+    return default if value <= 0 else value if value < _MOST else _MOST

@@ -395,7 +395,7 @@ class Ledger:
         for account in self._accounts.values():
             ended = account.grants and account.expire(now)
             renewed = account.held and self._renew(account, oldest)
-            if ended or renewed or (account.shared and account.window.total):
+            if ended or renewed or account.shared:
                 self._dirty[account.name] = account
 
     def _renew(self, account: Account, oldest: int) -> bool:

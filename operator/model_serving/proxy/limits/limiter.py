@@ -57,7 +57,7 @@ class Limiter:
         None: nothing is decided yet, `again` is called when it is worth asking once more.
         """
         if rules is not self._rules:
-            self._follow(rules)
+            self.follow(rules)
         plan = self._plans.get(asking.principal)
         if plan is None:
             plan = self._plan(asking.principal)
@@ -67,8 +67,7 @@ class Limiter:
         else:
             second = self._second  # a clock that runs back stands still
         if self.ledger is not None:
-            cost = estimate(rules.task, asking.body, asking.fields) if plan.most_tokens else 1
-            return reserve_shared(self.ledger, plan, min(cost, plan.most_tokens or 1), now, again)
+            return reserve_shared(self.ledger, plan, self._cost(plan, asking), now, again)
         calls, tokens, cost = plan.calls, plan.tokens, 0
         if plan.either:
             calls, tokens = plan.choose(lambda slot: scarcest((slot,), second)[0])
@@ -80,21 +79,26 @@ class Limiter:
         if fewest < 1 or least < cost:
             raise self._refused(calls, tokens, cost, now)
         for slot in calls:
-            slot.window.add(1)
+            window = slot.window
+            window.step[1] += 1
+            window.total += 1
         for slot in tokens:
-            slot.window.hold(cost)
+            window = slot.window
+            window.held += cost
+            window.total += cost
         return Reservation(calls, tokens, cost, second, render(scarce, fewest - 1, tight, least - cost))
 
     def join(self, ledger: Ledger | None) -> None:
         """From now on a common store counts (`ledger`), or this proxy for itself (None)."""
         self.ledger = ledger
+        self._plans.clear()
         for window in self._windows.values():
             window.account = None
-        if ledger is not None:
-            ledger.parts = self._rules.parts
+        self._open_shared()
 
     def sweep(self, now: float) -> None:
         """Forgets the windows that are empty; called every second or so, works rarely."""
+        self._second = max(self._second, int(now))
         if now < self._next_sweep:
             return
         self._next_sweep = now + _SWEEP_SECONDS
@@ -105,11 +109,21 @@ class Limiter:
         if self.ledger is not None:
             self.ledger.sweep(now)
 
-    def _follow(self, rules: Rules) -> None:
+    def follow(self, rules: Rules) -> None:
+        """Goes by these rules from now on."""
+        if rules is self._rules:
+            return
         self._rules = rules
         self._plans.clear()
-        if self.ledger is not None:
-            self.ledger.parts = rules.parts
+        self._open_shared()
+
+    def _open_shared(self) -> None:
+        """What others use too is known from the start, so that this proxy knows how far it may go alone."""
+        if self.ledger is None:
+            return
+        self.ledger.parts = self._rules.parts
+        for term in self._rules.shared():
+            self.ledger.account(self._slot(term).window, term.amount)
 
     def _plan(self, principal: Principal) -> Plan:
         if len(self._plans) >= _MOST_PLANS:
@@ -122,6 +136,12 @@ class Limiter:
         if window is None:
             window = self._windows[term.counter] = Window(term.counter, self.span)
         return Slot(window, term, self._rules.parts)
+
+    def _cost(self, plan: Plan, asking: Asking) -> int:
+        """The tokens that a call may need, at most what its limits allow at all."""
+        if not plan.tokens and not plan.either_tokens:
+            return 0
+        return min(estimate(self._rules.task, asking.body, asking.fields), plan.most_tokens or 1)
 
     def _refused(self, calls: Sequence[Slot], tokens: Sequence[Slot], cost: int, now: float) -> LimitExceeded:
         asked = [*((slot, 1) for slot in calls), *((slot, cost) for slot in tokens)]

@@ -17,22 +17,25 @@ _RESETS = tuple(duration(seconds) for seconds in range(130))
 def render(calls: Slot | None, calls_left: int, tokens: Slot | None, tokens_left: int) -> bytes:
     """The header lines, of the scarcest limit in either measure, as this proxy counts it."""
     if calls is None:
-        return _TOKENS % (tokens.share, tokens_left, _RESETS[tokens.window.reset()]) if tokens is not None else b""
+        return _TOKENS % (tokens.share, tokens_left, _reset(tokens)) if tokens is not None else b""
     if tokens is None:
-        return _CALLS % (calls.share, calls_left, _RESETS[calls.window.reset()])
-    return _BOTH % (
-        calls.share, calls_left, _RESETS[calls.window.reset()],
-        tokens.share, tokens_left, _RESETS[tokens.window.reset()],
-    )  # fmt: skip
+        return _CALLS % (calls.share, calls_left, _reset(calls))
+    return _BOTH % (calls.share, calls_left, _reset(calls), tokens.share, tokens_left, _reset(tokens))
+
+
+def _reset(slot: Slot) -> bytes:
+    """When the oldest of what counts stops counting."""
+    window = slot.window
+    return _RESETS[window.steps[0][0] + window.span + 1 - window.second]
 
 
 def render_shared(calls: Slot | None, calls_left: int, tokens: Slot | None, tokens_left: int) -> bytes:
     """The same with the limits as the common store counts them."""
     head = b""
     if calls is not None:
-        head = _CALLS % (calls.most, max(calls_left, 0), _RESETS[calls.window.reset()])
+        head = _CALLS % (calls.most, max(calls_left, 0), _reset(calls))
     if tokens is not None:
-        head += _TOKENS % (tokens.most, max(tokens_left, 0), _RESETS[tokens.window.reset()])
+        head += _TOKENS % (tokens.most, max(tokens_left, 0), _reset(tokens))
     return head
 
 

@@ -53,6 +53,15 @@ class Rules:
         """What counts for a caller: in calls, and in tokens."""
         return self._terms(CALLS, principal), self._terms(TOKENS, principal)
 
+    def shared(self) -> list[Term]:
+        """The counters in which several callers, and so several proxies, count."""
+        return [
+            _term(measure, limit, amount, limit.principal)
+            for limit in self.limits
+            for measure in (CALLS, TOKENS)
+            if limit.key in ("endpoint", "user_group") and (amount := getattr(limit, measure)) is not None
+        ]
+
     def _terms(self, measure: str, principal: Principal) -> Terms:
         found = [(limit, amount) for limit in self.limits if (amount := getattr(limit, measure)) is not None]
         always = [_term(measure, limit, amount, "") for limit, amount in found if limit.key == "endpoint"]

@@ -87,10 +87,6 @@ class Window:
                 return max(second + self.span + 1 - now, 0.001)
         return HELD_SECONDS
 
-    def reset(self) -> int:
-        """Whole seconds until the oldest step stops counting."""
-        return self.steps[0][0] + self.span + 1 - self.second
-
     def idle(self, second: int) -> bool:
         """Whether nothing counts."""
         self.advance(second)
