@@ -80,6 +80,10 @@ def _find_route(path: bytes) -> Route | None:
 
 def route_of(method: bytes, target: bytes) -> Route:
     """The route of a request line. EndpointNotFound, MethodNotAllowed."""
+    return _route_of(method, target) if len(target) <= _LONGEST_PATH else _read_route(method, target)
+
+
+def _read_route(method: bytes, target: bytes) -> Route:
     path = target.partition(b"?")[0]
     if not path.startswith(b"/"):  # absolute form, as clients send it to proxies
         path = b"/" + path.partition(b"://")[2].partition(b"/")[2]
@@ -90,6 +94,9 @@ def route_of(method: bytes, target: bytes) -> Route:
     if method.decode() != allow:
         raise MethodNotAllowed(f"{_shown(path)} takes {allow}, not {_shown(method)}", allow)
     return route
+
+
+_route_of = lru_cache(maxsize=4096)(_read_route)
 
 
 def parse_fields(body: bytes) -> Fields:

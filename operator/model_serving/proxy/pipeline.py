@@ -75,7 +75,7 @@ class Pipeline:
         self._tracer = services.journal.tracer
         self._parked: set[Parked] = set()
         self._timed: Runtime | None = None
-        self._timeouts = self._stream_timeouts = Timeouts(0.0, 0.0)
+        self._timeouts = self._stream_timeouts = Timeouts(0.0, 0.0, 0.0)
         """Those of the runtime `_timed`, for whole answers and for streams."""
 
     def handle(self, exchange: Exchange) -> None:
@@ -120,8 +120,9 @@ class Pipeline:
     def _timeouts_of(self, runtime: Runtime, stream: bool) -> Timeouts:
         if self._timed is not runtime:
             total, bounds = runtime.config.request_timeout_seconds, self._bounds
-            self._timed, self._timeouts = runtime, Timeouts(total, bounds.stream_idle_seconds)
-            self._stream_timeouts = Timeouts(total, bounds.stream_idle_seconds, bounds.first_byte_seconds)
+            self._timed, self._timeouts = runtime, Timeouts(total, bounds.stream_idle_seconds, total)
+            first = min(bounds.first_byte_seconds, total)
+            self._stream_timeouts = Timeouts(total, bounds.stream_idle_seconds, first)
         return self._stream_timeouts if stream else self._timeouts
 
     def _runtime(self) -> Runtime:
@@ -135,12 +136,13 @@ class Pipeline:
         """Whether the limits let the call pass now; if they cannot tell yet, it is parked."""
         runtime, principal, call = course.runtime, course.principal, course.call
         assert runtime is not None and principal is not None and call is not None
-        parked = Parked(exchange, course, course.began + _PATIENCE_SECONDS)
-        asking = Asking(principal, course.request.body, call.fields)
+        asking, now = Asking(principal, course.request.body, call.fields), self._services.now()
         try:
-            course.reservation = self.limiter.reserve(
-                runtime.limits, asking, self._services.now(), lambda: self._again(parked)
-            )
+            if self.limiter.ledger is None:
+                course.reservation = self.limiter.reserve(runtime.limits, asking, now, _never)
+                return True
+            parked = Parked(exchange, course, course.began + _PATIENCE_SECONDS)
+            course.reservation = self.limiter.reserve(runtime.limits, asking, now, lambda: self._again(parked))
         except LimitExceeded as error:
             self._services.metrics.limited(error.key)
             raise
@@ -192,6 +194,10 @@ class Parked:
 
     def client_ready(self) -> None:
         """Nothing is sent to it yet."""
+
+
+def _never() -> None:
+    """What a limiter without a common store has to wait for."""
 
 
 def _require_endpoint(name: str, runtime: Runtime) -> None:

@@ -71,13 +71,14 @@ class Timeouts(msgspec.Struct, frozen=True, gc=False):
 
     total: float
     idle: float
-    first: float = math.inf
+    first: float
 
 
 class InFlight:
     """The calls under way; looks at their time when swept."""
 
     def __init__(self) -> None:
+        self.now = asyncio.get_running_loop().time
         self._relays: set[Relay] = set()
         self.memory = Memory(MAX_ANSWER_BYTES)
         """Where collected answers count; the data port's takes its place."""
@@ -107,25 +108,22 @@ class InFlight:
 class Relay:
     """The course of one call. Listens to the upstream and to the client."""
 
-    __slots__ = (
-        "_collected", "_delivery", "_exchange", "_fetch", "_first_byte", "_in_flight", "_last_byte", "_now", "_paused",
-        "_streaming", "_timeouts", "_until", "deadline",
-    )  # fmt: skip
+    # Most calls never change these: as defaults of the class they cost nothing.
+    _fetch: Fetch | None = None
+    _first_byte = 0.0
+    _last_byte = 0.0
+    _paused = False
+    _streaming = 0
+    """The status of the stream that the client gets; 0 while it gets none."""
+    _collected: _Collected | None = None
 
     def __init__(self, exchange: Exchange, delivery: Delivery, in_flight: InFlight, timeouts: Timeouts) -> None:
         self._exchange = exchange
         self._delivery = delivery
         self._in_flight = in_flight
         self._timeouts = timeouts
-        self._now = asyncio.get_running_loop().time
-        self._fetch: Fetch | None = None
-        self._first_byte = self._last_byte = 0.0
-        self._paused = False
-        self._streaming = 0
-        """The status of the stream that the client gets; 0 while it gets none."""
-        self._collected: _Collected | None = None
-        now = self._now()
-        self._until, self.deadline = now + timeouts.total, now + min(timeouts.first, timeouts.total)
+        now = in_flight.now()
+        self._until, self.deadline = now + timeouts.total, now + timeouts.first
 
     def start(self) -> None:
         """Sends the request off."""
@@ -182,7 +180,7 @@ class Relay:
         if not self._streaming:
             self._collect(data)
             return
-        self._last_byte = self._now()
+        self._last_byte = self._in_flight.now()
         try:
             piece = self._delivery.feed(data)
         except ProxyError as error:
@@ -227,7 +225,7 @@ class Relay:
     def client_ready(self) -> None:
         self._paused = False
         if self._streaming:
-            self._last_byte = self._now()
+            self._last_byte = self._in_flight.now()
             self._await_piece()
         if self._fetch is not None:
             self._fetch.resume()
@@ -259,12 +257,13 @@ class Relay:
             answer = delivery.whole(status, headers, body, framed)
         except ProxyError as error:
             answer = delivery.refused(error)
-        self._answer(answer)
+        self._exchange.respond(answer.status, answer.head, answer.body)
+        self._settle(answer.status)
 
     def _begin(self, status: int, head: bytes, data: bytes, *, last: bool) -> None:
         """A stream begins; when it is its `last` read already, one write tells the client all of it."""
         self._streaming = status
-        self._last_byte = self._now()
+        self._last_byte = self._in_flight.now()
         piece = b""
         try:
             if data:
@@ -301,13 +300,9 @@ class Relay:
         answer = self._delivery.refused(error)
         if self._streaming:
             self._exchange.end(error.event())
-            self._settle(error.status)
         else:
-            self._answer(answer)
-
-    def _answer(self, answer: Answer) -> None:
-        self._exchange.respond(answer.status, answer.head, answer.body)
-        self._settle(answer.status)
+            self._exchange.respond(answer.status, answer.head, answer.body)
+        self._settle(error.status)
 
     def _lateness(self, now: float) -> str:
         timeouts = self._timeouts
@@ -323,10 +318,11 @@ class Relay:
             self._collected = None
 
     def _settle(self, status: int) -> None:
-        self._drop_collected()
+        if self._collected is not None:
+            self._drop_collected()
         self._exchange.listener = None
         self._in_flight.discard(self)
-        self._delivery.settled(status, self._first_byte, self._now())
+        self._delivery.settled(status, self._first_byte, self._in_flight.now())
 
     def _abort_fetch(self) -> None:
         fetch, self._fetch = self._fetch, None
@@ -334,7 +330,7 @@ class Relay:
             fetch.abort()
 
     def _mark_byte(self) -> None:
-        self._last_byte = self._now()
+        self._last_byte = self._in_flight.now()
         self._first_byte = self._first_byte or self._last_byte
 
     def _await_piece(self) -> None:

@@ -51,8 +51,7 @@ class RoutedCall:
         self._passing = passing
         self._request = request
         self._address = ""
-        self._tried: set[str] = set()
-        self._splitter = EventSplitter()
+        self._tried: tuple[str, ...] = ()
         if not self._next_address():
             raise Unavailable(f"endpoint {self._name} has no proxy that is ready: try again in a moment")
 
@@ -66,6 +65,7 @@ class RoutedCall:
     def stream_head(self, status: int, headers: dict[bytes, bytes]) -> bytes | None:
         if status != 200 or not headers.get(b"content-type", b"").startswith(EVENT_STREAM):
             return None
+        self._splitter = EventSplitter()
         return _returned(headers)
 
     def feed(self, data: bytes) -> bytes:
@@ -101,7 +101,7 @@ class RoutedCall:
         if address is None:
             return False
         self._address = address
-        self._tried.add(address)
+        self._tried += (address,)
         return True
 
     def _release(self) -> None:

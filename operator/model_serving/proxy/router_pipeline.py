@@ -61,6 +61,7 @@ class RouterPipeline:
         self._services = services
         self._ids = ids
         self._bounds = bounds
+        self._timeouts = Timeouts(bounds.request_seconds, bounds.request_seconds, bounds.request_seconds)
         self._workspace_id = workspace_id
         self._table: Mapping[str, Entry] = {}
         self._access: dict[str, Access] = {}
@@ -126,8 +127,7 @@ class RouterPipeline:
         assert passing.principal is not None
         request = forwarded(passing.exchange.request, passing.principal, self.router_key, passing.head())
         delivery = RoutedCall(self._services, passing, entry, request)
-        timeouts = Timeouts(self._bounds.request_seconds, self._bounds.request_seconds)
-        Relay(passing.exchange, delivery, self.in_flight, timeouts).start()
+        Relay(passing.exchange, delivery, self.in_flight, self._timeouts).start()
 
     def _hold(self, passing: Passing) -> None:
         number = id(passing)

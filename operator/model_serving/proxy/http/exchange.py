@@ -36,7 +36,7 @@ class ClientListener(Protocol):
 class Exchange:
     """Answers one request: `respond` whole, or `start`, `write` …, `end`. After `done` every call is without effect."""
 
-    __slots__ = ("_connection", "done", "listener", "request", "started")
+    __slots__ = ("_chunked", "_connection", "done", "listener", "request", "started")
 
     def __init__(self, connection: Connection, request: Request) -> None:
         self._connection = connection
@@ -44,6 +44,7 @@ class Exchange:
         self.listener: ClientListener | None = None
         self.started = False
         self.done = False
+        self._chunked = request.version == "1.1"
 
     def respond(self, status: int, head: bytes, body: bytes) -> None:
         """Sends a complete answer; `head` are rendered header lines without length."""
@@ -91,10 +92,6 @@ class Exchange:
             self.done = True
             if self.listener is not None:
                 self.listener.client_gone()
-
-    @property
-    def _chunked(self) -> bool:
-        return self.request.version == "1.1"
 
 
 def _chunk(data: bytes, last: bool) -> bytes:

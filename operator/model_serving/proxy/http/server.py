@@ -8,6 +8,7 @@ timer per call.
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 import ssl
 from collections.abc import Callable, Mapping
@@ -16,7 +17,7 @@ from typing import Any
 
 from model_serving.proxy.http.connection import Connection
 from model_serving.proxy.http.exchange import Exchange
-from model_serving.proxy.http.head import http_date
+from model_serving.proxy.http.head import http_date, status_line
 from model_serving.proxy.http.memory import Memory
 
 BACKLOG = 4096
@@ -62,7 +63,8 @@ class Server:
         """Speak TLS; set before `listen`."""
         self.memory = Memory(self.limits.buffered_bytes)
         self.connections: set[Connection] = set()
-        self.date = b""
+        self.date_head = self.ok_head = b""
+        """The Date header line; the same behind the first line of the commonest answer."""
         self.now = self.idle_until = 0.0
         self.oldest = 0.0
         """Connections that were born before are closed after their next answer."""
@@ -74,8 +76,9 @@ class Server:
     def sweep(self, now: float, wall: float) -> None:
         """Ends what took too long; `now` is the loop's clock, `wall` seconds since the epoch for the Date header."""
         self.now, self.idle_until = now, now + self.limits.idle_seconds
-        self.oldest = now - self.limits.connection_age_seconds
-        self.date = http_date(wall)
+        self.oldest = math.inf if self.draining else now - self.limits.connection_age_seconds
+        self.date_head = b"date: %b\r\n" % http_date(wall)
+        self.ok_head = status_line(200) + self.date_head
         self.memory.unsent = sum(connection.unsent for connection in self.connections)
         for connection in [connection for connection in self.connections if connection.deadline <= now]:
             connection.expired()
@@ -83,6 +86,7 @@ class Server:
     def drain(self) -> None:
         """From now on each answer ends its connection."""
         self.draining = True
+        self.oldest = math.inf
 
     def close_idle(self) -> None:
         """Closes the connections that serve nothing now."""
