@@ -2,9 +2,9 @@
 
 It shares nothing with the code under test, knows the whole input at once, and prefers plainness to speed. Where the
 RFC leaves a choice between mending and refusing, it refuses: bare line ends, folded lines, two lengths, a length
-beside a coding. Its leaves, none of which moves the end of anything: line ends before a message (RFC 9112,
-section 2.2, of requests), more than one blank in a request line (section 3), an answer that calls
-itself HTTP/0.9 or 2.0 and is read as 1.0, and anything on its line in a reason, which nobody reads.
+beside a coding. Its leaves, none of which moves the end of anything: line ends before a message (RFC 9112, section
+2.2, of requests), more than one blank in a request line (section 3), an answer that calls itself HTTP/0.9 or 2.0 and
+is read as 1.0, a trailer that ends the connection, and anything on its line in a reason, which nobody reads.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def body_so_far(data: bytes) -> bytes:
         length = _length(_fields(lines[1:]))
         if length is not None:
             return data[:length] if length >= 0 else data
-        _chunks(data, body)
+        _chunks(data, body, [])
     except (BadMessageError, IncompleteError, IndexError):
         pass
     return bytes(body)
@@ -131,8 +131,9 @@ def _read_request(data: bytes) -> tuple[Message, bytes]:
     if minor == b"0" and _all(fields, b"transfer-encoding"):
         raise BadMessageError("a coding in HTTP/1.0")
     length = _length(fields)
-    body, rest = _chunks(rest, bytearray()) if length is None else _cut(rest, max(length, 0))
-    last = minor == b"0" or b"close" in _options(fields)
+    trailers: Headers = []
+    body, rest = _chunks(rest, bytearray(), trailers) if length is None else _cut(rest, max(length, 0))
+    last = minor == b"0" or b"close" in _options(fields + trailers)
     return Message((method, target), _merged(fields), body, last), rest
 
 
@@ -155,7 +156,7 @@ def _read_answer(data: bytes, ended: bool) -> tuple[Message, bytes]:
         return Message((status,), _merged(fields), b"", last), rest
     length = _length(fields)
     if length is None:
-        body, rest = _chunks(rest, bytearray())
+        body, rest = _chunks(rest, bytearray(), [])
     elif length >= 0:
         body, rest = _cut(rest, length)
     elif ended:
@@ -224,7 +225,7 @@ def _line(data: bytes) -> tuple[bytes, bytes]:
     return line, rest
 
 
-def _chunks(data: bytes, body: bytearray) -> tuple[bytes, bytes]:
+def _chunks(data: bytes, body: bytearray, trailers: Headers) -> tuple[bytes, bytes]:
     while True:
         line, data = _line(data)
         found = _chunk_line(line)
@@ -240,11 +241,11 @@ def _chunks(data: bytes, body: bytearray) -> tuple[bytes, bytes]:
         end, data = _cut(data, 2)
         if end != b"\r\n":
             raise BadMessageError("a chunk's end")
-    trailers = []
+    lines = []
     while True:
         line, data = _line(data)
         if not line:
             break
-        trailers.append(line)
-    _fields(trailers)
+        lines.append(line)
+    trailers += _fields(lines)
     return bytes(body), data

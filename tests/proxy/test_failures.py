@@ -235,6 +235,16 @@ async def test_more_than_one_answer_never_reaches_the_next_caller(running: Runni
     assert (await chat(running.port)).json["object"] == "chat.completion"
 
 
+async def test_a_body_where_there_may_be_none_never_reaches_the_next_caller(
+    running: Running, upstream: FakeUpstream
+) -> None:
+    late = b'HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\n{"b":2}'
+    upstream.scripts.append(raw(b"HTTP/1.1 204 No Content\r\n\r\n", late))
+    assert (await chat(running.port)).status == 503
+    assert (await chat(running.port)).json["object"] == "chat.completion"
+    assert upstream.connections == 2
+
+
 async def test_an_early_hint_before_the_answer_is_skipped(running: Running, upstream: FakeUpstream) -> None:
     upstream.scripts.append(
         raw(b'HTTP/1.1 103 Early\r\nlink: x\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\n{"a":1}')

@@ -16,6 +16,10 @@ from model_serving.proxy.http.response import Cause, Failure, ResponseListener
 MAX_HEAD_BYTES = 64 * 1024
 TOO_LARGE = f"its head is larger than {MAX_HEAD_BYTES} bytes"
 
+_BODILESS = (204, 304)
+"""What has no body, whatever its headers say. A server that sends one all the same must not spoil the next answer: such
+a connection is not used again."""
+
 _HEAD, _BODY, _END = range(3)
 """What a connection awaits of an answer."""
 
@@ -136,7 +140,7 @@ class ClientConnection(asyncio.Protocol):
         if coding is not None:
             if coding.lower() != b"chunked":
                 self._stop("it uses a transfer coding other than chunked")
-        elif b"content-length" not in headers and status not in (204, 304):
+        elif b"content-length" not in headers and status not in _BODILESS:
             self._until_close = True
         self._awaits = _BODY
 
@@ -146,7 +150,9 @@ class ClientConnection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         if self._awaits == _BODY:
             self._awaits = _END
-            self._reusable = self._parser.should_keep_alive()  # the parser forgets it after this call
+            self._reusable = (  # the parser forgets it after this call
+                self._parser.should_keep_alive() and self._status not in _BODILESS
+            )
 
     # Inside
 
