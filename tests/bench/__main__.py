@@ -31,8 +31,7 @@ def names_of(peers: str, chosen: tuple[str, ...]) -> tuple[str, ...]:
     unknown = [name for name in asked if name not in PEERS]
     if unknown:
         raise click.BadParameter(f"{', '.join(unknown)}: known are all, {', '.join(PEERS)}", param_hint="--peers")
-    extra = [name for name in asked if name not in NAMES]
-    return (*NAMES, *([OWN_BUILD] if asked else []), *extra)
+    return (*NAMES, *(name for name in asked if name not in NAMES))
 
 
 @click.command()

@@ -46,8 +46,8 @@ def compare(effort: Effort, say: Say) -> Comparison:
     """Measures the variants. Unavailable when something that is needed is missing."""
     plan = Plan(replace(effort, rounds=2 * effort.rounds), tuple(VARIANTS), tuple(_CASES))
     with surroundings(say) as (around, folder):
-        _, _, samples = measured(plan, around, folder)
         inside = hot_path(around.python, say, "--features")
+        _, _, samples = measured(plan, around, folder)
     return Comparison(around.python.name, _savings(samples, inside.costs))
 
 

@@ -92,6 +92,21 @@ class Proxy:
         assert client.written and client.written[0].startswith(case.expected), client.take()
         client.written.clear()
 
+    async def lose(self, case: Case, both: bool) -> None:
+        """Begins a stream whose client leaves, or whose provider ends its connection, too."""
+        self._client.feed(case.request)
+        provider = self._provider if self._provider and self._provider.written else await self._dialled()
+        for piece in case.answer[:3]:
+            provider.feed(piece)
+        if both:
+            provider.lose()
+        self._client.lose()
+        if not both:
+            assert provider.closed, "the provider goes on although nobody listens"
+            provider.lose()
+        self._client = StubTransport(self._service.data.connection())
+        self._provider = self._loop.dialled = None
+
     async def _dialled(self) -> StubTransport:
         """The provider's end of a new connection, once the request has come there."""
         for _ in range(_TURNS):

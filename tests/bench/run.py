@@ -25,7 +25,7 @@ from tests.bench.variants import VARIANTS
 from tests.bench.workload import SHAPES, Shape
 
 DIRECT, OWN_BUILD = "direct", "proxy, own build"
-NAMES = (DIRECT, *QUICK, PROXY, BOTH)
+NAMES = (DIRECT, *QUICK, PROXY, OWN_BUILD, BOTH)
 FULL = Effort(rounds=3, warm_seconds=0.2, seconds=0.9)
 SHORT = Effort(rounds=2, warm_seconds=0.08, seconds=0.22)
 
@@ -58,9 +58,9 @@ class Surroundings:
 def run(plan: Plan, say: Say) -> Summary:
     """Measures everything of a plan. Unavailable when the compiler is missing or a target of ours does not work."""
     with surroundings(say) as (around, folder):
+        inside = hot_path(around.python, say) if plan.in_process else None
         found, left_out, samples = measured(plan, around, folder)
     rows, budgets = summarise(found, plan.shapes, samples)
-    inside = hot_path(around.python, say) if plan.in_process else None
     return Summary(
         rows,
         budgets,
@@ -93,6 +93,8 @@ def measured(plan: Plan, around: Surroundings, folder: Path) -> tuple[list[Targe
     left_out = dict(ABSENT) if set(PEERS) <= set(plan.names) else {}
     with contextlib.ExitStack() as stack:
         for name in plan.names:
+            if name == OWN_BUILD and around.python.program == interpreter.own().program:
+                continue  # it is the one that is measured anyhow
             own = folder / "".join(filter(str.isalnum, name))
             own.mkdir(mode=0o755)
             around.say(f"starting {name}")

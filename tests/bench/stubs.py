@@ -55,6 +55,12 @@ class StubTransport:
 
     abort = write_eof = close
 
+    def lose(self) -> None:
+        """The connection ends."""
+        self.closed = True
+        self.protocol.connection_lost(None)
+        del self.protocol  # as the real ones do
+
     def can_write_eof(self) -> bool:
         return True
 

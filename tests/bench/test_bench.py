@@ -80,7 +80,7 @@ def test_a_target_that_does_not_exist_is_refused_by_name() -> None:
     ],
 )
 def test_which_gateways_are_measured(peers: str, measured: set[str]) -> None:
-    assert set(names_of(peers, ())) - {"proxy, own build"} == measured
+    assert set(names_of(peers, ())) == measured
 
 
 def test_a_peer_that_does_not_exist_is_refused_with_the_names_of_those_that_do() -> None:
