@@ -22,6 +22,8 @@ def sized(body: bytes) -> bytes:
     return b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
 
 
+_LARGE = b"x" * 20_000  # the memory of such bodies is counted
+_LARGE_JSON = b'{"choices": [], "x": "%b"}' % _LARGE
 _OFFER = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
 _CODED = b"Transfer-Encoding: chunked\r\n\r\n"
 
@@ -46,6 +48,8 @@ REQUESTS: list[bytes] = [
     b"GET / HTTP/1.1\r\nHost: t\r\n" + _OFFER + b"\r\n",
     _HEAD + sized(_BODY),
     _HEAD + _CODED + chunked(_BODY, 20),
+    _SHORT + sized(_LARGE),
+    _SHORT + _CODED + chunked(_LARGE, 9000),
 ]
 
 CALLS: list[bytes] = [
@@ -55,6 +59,7 @@ CALLS: list[bytes] = [
     _HEAD + b"Connection: close\r\n" + sized(_BODY),
     _HEAD + _OFFER + sized(_BODY),
     _HEAD.replace(b"1.1", b"1.0") + sized(_BODY),
+    _HEAD + sized(_BODY.replace(b"hello", b"hello" + _LARGE)),
     _HEAD + b"X-Request-Id: abc\r\nExpect: 100-continue\r\n" + sized(_BODY),
 ]
 
@@ -69,6 +74,8 @@ ANSWERS: list[bytes] = [
     b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n" + sized(_ANSWER),
     b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + _OK + sized(_ANSWER),
     b"HTTP/1.1 100 Continue\r\n\r\n" + _OK + _CODED + chunked(_ANSWER, 30),
+    _OK + sized(_LARGE_JSON),
+    _OK + _CODED + chunked(_LARGE_JSON, 9000),
     b"HTTP/1.1 204 No Content\r\n\r\n",
     b"HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n",
     b"HTTP/1.1 429 \r\nRetry-After: 7\r\n" + sized(b"{}"),

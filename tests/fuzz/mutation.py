@@ -28,6 +28,8 @@ PIECES: list[bytes] = [
     b"data: [DONE]\n\n",
 ]  # fmt: skip
 
+BYTEWISE = 2000
+"""Larger messages do not come a byte at a time: that would take long and show nothing."""
 _number = re.compile(rb"[0-9A-Fa-f]+")
 
 
@@ -142,7 +144,7 @@ def pieces(data: bytes, random: Random) -> list[bytes]:
     style = random.randrange(4)
     if style == 0 or not data:
         return [data]
-    if style == 1:
+    if style == 1 and len(data) < BYTEWISE:
         return [data[at : at + 1] for at in range(len(data))]
     cuts = sorted(random.randrange(len(data) + 1) for _ in range(random.randrange(1, 5)))
     return [data[a:b] for a, b in zip([0, *cuts], [*cuts, len(data)], strict=True) if a < b]

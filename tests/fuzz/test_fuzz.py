@@ -21,6 +21,11 @@ H = b"POST / HTTP/1.1\r\nHost: t\r\n"
 A = b"HTTP/1.1 200 OK\r\n"
 
 
+def shown(data: bytes) -> str:
+    """A message's id."""
+    return ascii(data[:80].decode("latin-1"))
+
+
 @pytest.mark.parametrize("name", ["requests", "answers", "calls", "routed"])
 def test_a_bounded_run_finds_nothing(name: str) -> None:
     with asyncio.Runner(loop_factory=StubLoop) as runner:
@@ -30,7 +35,7 @@ def test_a_bounded_run_finds_nothing(name: str) -> None:
     assert tally.refused > 150
 
 
-@pytest.mark.parametrize("data", REQUESTS + CALLS)
+@pytest.mark.parametrize("data", REQUESTS + CALLS, ids=shown)
 def test_valid_requests_are_read_alike_by_all(data: bytes) -> None:
     expected = oracle.read_requests(data)
     assert (len(expected.messages), expected.fault, expected.rest) == (1, "", b"")
@@ -40,7 +45,7 @@ def test_valid_requests_are_read_alike_by_all(data: bytes) -> None:
     assert (verdict.accepted, verdict.refused, verdict.finding) == (1, 0, "")
 
 
-@pytest.mark.parametrize("data", ANSWERS + STREAMS)
+@pytest.mark.parametrize("data", ANSWERS + STREAMS, ids=shown)
 def test_valid_answers_are_read_alike_by_both_judges(data: bytes) -> None:
     one, other = (reader(data, True).messages[0] for reader in (oracle.read_answer, reference.read_answer))
     assert (one.start, one.headers, one.body) == (other.start, other.headers, other.body)
@@ -131,7 +136,7 @@ def requests(draw: some.DrawFn) -> tuple[bytes, bytes]:
     return b"POST /%d HTTP/1.1\r\nHost: t\r\n" % len(body) + head + framed, body
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(some.lists(requests(), min_size=1, max_size=3), some.lists(some.integers(0, 600), max_size=5), some.booleans())
 def test_what_is_valid_is_served_whole_however_it_is_cut(
     sent: list[tuple[bytes, bytes]], cuts: list[int], late: bool
