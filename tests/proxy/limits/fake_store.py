@@ -61,7 +61,8 @@ class FakeStore:
             if granting and need + want > 0:
                 if room > 0 and (need == 0 or room >= least):
                     granted = min(room, need)
-                    granted += min(want, math.floor((room - granted) / (2 * parts)))
+                    extra = min(want, math.floor((room - granted) / (2 * parts)))
+                    granted += extra if extra >= least else 0
                     entries[ends] = entries.get(ends, 0) + granted
                 wait = 100 if granted < need else 0
             reply += [granted, ends, sum(entries.values()), wait]

@@ -46,7 +46,7 @@ class Account:
 
     __slots__ = (
         "alone", "before", "charge", "denied_until", "grants", "held", "held_new", "known", "known_at", "least", "most",
-        "name", "need", "owed", "retry_at", "returns", "second", "used", "window",
+        "name", "need", "owed", "retry_at", "returns", "second", "size", "used", "window",
     )  # fmt: skip
 
     def __init__(self, window: Window) -> None:
@@ -61,6 +61,8 @@ class Account:
         """The least that lets one of them go."""
         self.second = self.used = self.before = 0
         """Used in a second and in the one before: tells how much to ask for in advance."""
+        self.size = 1
+        """Of the last call: less in advance would help none."""
         self.charge = 0
         """Used without a lease: to be counted by the store."""
         self.returns: dict[int, int] = {}
@@ -107,6 +109,7 @@ class Account:
             self.before = self.used if second == self.second + 1 else 0
             self.second, self.used = second, 0
         self.used += amount
+        self.size = amount
 
     def ahead(self, lease: float, now: float) -> int:
         """How much will be used while a lease lasts, at the present pace."""
@@ -302,9 +305,10 @@ class Ledger:
             account.charge = min(account.charge, account.window.total)  # what is older than a minute is past
             returns, account.returns = account.returns, {}
             want = max(account.ahead(self.lease, now) - account.available(now), 0)
+            least = account.least or account.size
             self._asked.append((account, account.charge, account.held_new))
             names.append(account.name)
-            numbers += [account.most, account.charge, account.need, account.least, want, len(returns)]
+            numbers += [account.most, account.charge, account.need, least, want, len(returns)]
             for step, amount in returns.items():
                 numbers += [step, amount]
             account.charge = account.held_new = 0

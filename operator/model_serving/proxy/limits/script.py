@@ -85,7 +85,8 @@ for k = 2, #KEYS do
   if granting and need + want > 0 then
     if room > 0 and (need == 0 or room >= least) then
       granted = math.min(room, need)
-      granted = granted + math.min(want, math.floor((room - granted) / (2 * parts)))
+      local extra = math.min(want, math.floor((room - granted) / (2 * parts)))
+      if extra >= least then granted = granted + extra end
       if granted > 0 then add(ends, granted) end
     end
     if granted < need then wait = wait_for(entries, total + least - n) end
