@@ -11,6 +11,7 @@ from model_serving.api.status import Condition, EndpointStatus
 from model_serving.local import front
 from model_serving.local.errors import InputError
 from model_serving.local.front import claim_port, claim_socket, port_of, table_entry
+from model_serving.local.settings import RunSettings, child_environ
 from model_serving.proxy_config import Grant, Policy
 from tests.local.running import free_port
 
@@ -79,3 +80,7 @@ async def test_connections_wait_at_the_door_while_nobody_accepts_them() -> None:
         waiting = [socket.create_connection(("127.0.0.1", port_of(door)), timeout=5) for _ in range(200)]
         for connection in waiting:
             connection.close()
+
+
+def test_admin_ports_are_for_this_machine_alone_whatever_the_host() -> None:
+    assert child_environ(RunSettings(host="0.0.0.0"))["MODEL_SERVING_ADMIN_HOST"] == "127.0.0.1"

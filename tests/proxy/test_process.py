@@ -182,3 +182,18 @@ async def test_nonsense_on_the_pipe_is_ignored_and_not_logged(child: Child) -> N
     headers = {"authorization": "", "x-model-serving-principal": "ada", "x-model-serving-router-key": "k1"}
     assert (await call(child.port, PATH, BODY, headers)).status == 200
     assert "canary-9" not in child.log.read_text()
+
+
+def _listens_at(pid: int, port: int) -> set[str]:
+    """The hexadecimal addresses at which some process of this machine listens at a port."""
+    lines = Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]
+    found = [line.split() for line in lines]
+    return {local.split(":")[0] for _, local, _, state, *_ in found if state == "0A" and int(local[-4:], 16) == port}
+
+
+def test_the_admin_port_listens_where_it_is_told_to(files: Files, tmp_path: Path) -> None:
+    files.usual("http://127.0.0.1:1")
+    told = {"ROOT": str(files.root), "HOST": "0.0.0.0", "ADMIN_HOST": "127.0.0.1"}
+    with start(PROXY, tmp_path / "log", **told) as child:
+        assert _listens_at(child.process.pid, child.port) == {"00000000"}
+        assert _listens_at(child.process.pid, child.admin) == {"0100007F"}
