@@ -19,7 +19,7 @@ from model_serving.proxy.errors import EndpointNotFound, LimitExceeded, Overload
 from model_serving.proxy.http.exchange import Exchange
 from model_serving.proxy.http.head import JSON, lines
 from model_serving.proxy.limits import Asking, Limiter
-from model_serving.proxy.relay import InFlight, Relay, Timeouts
+from model_serving.proxy.relay import CLIENT_GONE, InFlight, Relay, Timeouts
 from model_serving.proxy.routing import choose
 from model_serving.proxy.runtime import Runtime
 from model_serving.proxy.state import State
@@ -96,8 +96,7 @@ class Pipeline:
             if parked.deadline <= now:
                 self._parked.discard(parked)
                 parked.exchange.listener = None
-                late = Unavailable("the limits' common store did not answer in time")
-                self._refuse(parked.exchange, parked.course, late)
+                self._give_up(parked, now)
 
     def _serve(self, exchange: Exchange, course: Course) -> None:
         request = course.request
@@ -162,6 +161,14 @@ class Pipeline:
             self._serve(parked.exchange, parked.course)
         except ProxyError as error:
             self._refuse(parked.exchange, parked.course, error)
+
+    def _give_up(self, parked: Parked, now: float) -> None:
+        if parked.exchange.done:  # its client has left
+            parked.course.status = CLIENT_GONE
+            self._services.journal.ended(parked.course, now)
+        else:
+            late = Unavailable("the limits' common store did not answer in time")
+            self._refuse(parked.exchange, parked.course, late)
 
     def _list_models(self, exchange: Exchange, course: Course, principal: Principal) -> None:
         runtime = course.runtime
