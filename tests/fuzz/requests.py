@@ -5,7 +5,7 @@
 * What the oracle refuses is refused once, and the connection ends. After a request that ends the connection nothing
   is served.
 * Answers go out in order, one for each request; nothing is left behind: no connection, no buffered byte.
-* It makes no difference how the bytes are cut, nor when the handler answers.
+* It makes no difference how the bytes are cut, nor when the handler answers, nor how slowly the client reads.
 """
 
 from __future__ import annotations
@@ -26,24 +26,37 @@ Served = tuple[bytes, bytes, dict[bytes, bytes], bytes]
 
 
 class Conversation:
-    """One connection to a server of its own. `late`: the handler answers only when all bytes have arrived."""
+    """One connection to a server of its own. `late`: the handler answers only when all bytes have arrived.
 
-    def __init__(self, parts: list[bytes], late: bool) -> None:
+    `slow`: the client takes each answer only when nothing else moves.
+    """
+
+    def __init__(self, parts: list[bytes], late: bool, slow: bool = False, tls: bool = False) -> None:
         self.served: list[Served] = []
         self._late: list[Exchange] = []
         self._is_late = late
         self.server = Server(self._handle, refusal_body)
         self.server.sweep(1.0, 0.0)
         self.transport = StubTransport(self.server.connection())
+        self.transport.slow, self.transport.tls = slow, tls
         for part in parts:
             self.transport.arrive(part)
-            self.transport.settle()
+            self._settle()
         while self._late:
             self._answer(self._late.pop(0))
-            self.transport.settle()
+            self._settle()
         self.ended = self.transport.finished or self.transport.is_closing()
         self.sent = bytes(self.transport.sent)
         self.transport.hang_up()
+
+    def _settle(self) -> None:
+        """The loop turns, and a slow reader reads, until nothing moves any more."""
+        seen = -1
+        while seen != len(self.transport.sent):
+            seen = len(self.transport.sent)
+            self.transport.settle()
+            self.transport.drain()
+            self.transport.settle()
 
     def _handle(self, exchange: Exchange) -> None:
         request = exchange.request
@@ -89,7 +102,7 @@ class Requests:
         random = Random(seed + "cuts")
         late = random.random() < 0.4
         try:
-            talk = Conversation(pieces(data, random), late)
+            talk = Conversation(pieces(data, random), late, random.random() < 0.3, random.random() < 0.3)
             other = Conversation([data], not late)
             verdict = judge(data, talk)
             verdict.finding = verdict.finding or _different(talk, other)

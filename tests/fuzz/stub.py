@@ -23,7 +23,12 @@ class StubTransport(asyncio.Transport):
         self.finished = False
         """Our side has ended: nothing more will be written."""
         self.lost = False
-        self._closing = False
+        self.slow = False
+        """The other side reads only when told to (`drain`)."""
+        self.tls = False
+        """Our side cannot end alone."""
+        self._unsent = 0
+        self._closing = self._aborted = self._full = False
         self._paused = False
         self._arrived: deque[bytes] = deque()
         protocol.connection_made(self)
@@ -41,8 +46,15 @@ class StubTransport(asyncio.Transport):
     def settle(self) -> None:
         """What the loop does after a callback: tells of a loss, hands over what was held back."""
         self._hand_over()
-        if self._closing:
+        if self._closing and (self._aborted or not self._unsent):
             self._lose(None)
+
+    def drain(self) -> None:
+        """The other side reads all that was written."""
+        self._unsent = 0
+        if self._full and not self.lost:
+            self._full = False
+            cast(asyncio.Protocol, self.protocol).resume_writing()
 
     def _hand_over(self) -> None:
         while self._arrived and not self._paused and not self._closing:
@@ -70,23 +82,31 @@ class StubTransport(asyncio.Transport):
     def write(self, data: Any) -> None:
         if self.finished:
             raise RuntimeError("written after the end of writing")
-        if not self._closing:
-            self.sent += data
+        if self._closing:
+            return
+        self.sent += data
+        if self.slow:
+            self._unsent += len(data)
+            if not self._full:
+                self._full = True
+                cast(asyncio.Protocol, self.protocol).pause_writing()
 
     def writelines(self, list_of_data: Any) -> None:
         self.write(b"".join(list_of_data))
 
     def write_eof(self) -> None:
+        if self.tls:
+            raise NotImplementedError
         self.finished = True
 
     def can_write_eof(self) -> bool:
-        return True
+        return not self.tls
 
     def close(self) -> None:
         self._closing = True
 
     def abort(self) -> None:
-        self._closing = True
+        self._closing = self._aborted = True
 
     def is_closing(self) -> bool:
         return self._closing
@@ -101,7 +121,7 @@ class StubTransport(asyncio.Transport):
         return not self._paused
 
     def get_write_buffer_size(self) -> int:
-        return 0
+        return self._unsent
 
     def get_protocol(self) -> asyncio.BaseProtocol:
         return self.protocol
