@@ -6,9 +6,11 @@ import asyncio
 import json
 from collections.abc import Mapping
 
+import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from model_serving.proxy.admin import UsagePage
 from model_serving.proxy.auth import Principal
 from model_serving.proxy.course import Course
 from model_serving.proxy.exposition import Family, histogram, samples
@@ -16,6 +18,7 @@ from model_serving.proxy.http.exchange import Request
 from model_serving.proxy.metrics import FAMILIES, Metrics
 from model_serving.proxy.minutes import KEPT, SECONDS, Minutes, Tally
 from model_serving.proxy.usage import Usage, read_usage
+from model_serving.proxy.workers_admin import merged_usage
 from model_serving.proxy_config import Limit
 from tests.fakes.upstream import FakeUpstream, silence
 from tests.proxy.harness import Files, Running, call, chat, proxy, request_bytes, talk, until
@@ -227,6 +230,18 @@ async def test_the_usage_page_has_the_minutes(running: Running) -> None:
     assert (gpt["calls"], gpt["errors"], gpt["input_tokens"], gpt["output_tokens"]) == (2, 0, 14, 8)
     assert (gpt["streams"], sum(gpt["durations"]), gpt["start"] % 60) == (1, 2, 0)
     assert (by_entity[""]["calls"], by_entity[""]["errors"]) == (1, 1)
+
+
+def test_the_minutes_of_several_workers_stand_together() -> None:
+    pages = []
+    for starts in ((600, 720), (660,)):
+        minutes = Minutes()
+        for start in starts:
+            minutes.turn(float(start))
+            count(minutes)
+        pages.append(msgspec.json.encode(UsagePage(SECONDS, list(minutes.shown()))))
+    merged = merged_usage([*pages, b""])  # the last one does not answer
+    assert [(minute.start, minute.calls) for minute in merged.minutes] == [(600, 1), (660, 1), (720, 1)]
 
 
 # Usage in answers

@@ -12,9 +12,11 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from model_serving.proxy.admin import UsagePage
 from model_serving.proxy.exposition import CONTENT_TYPE
 from model_serving.proxy.http.exchange import Exchange
 from model_serving.proxy.http.head import lines
+from model_serving.proxy.minutes import SECONDS
 from model_serving.proxy_config import CredentialReport, ProxyStatus
 
 _TEXT, _JSON = b"text/plain; charset=utf-8", b"application/json"
@@ -34,18 +36,22 @@ class WorkersAdmin:
         path = exchange.request.target.partition(b"?")[0]
         if path == b"/livez":
             exchange.respond(200, lines([(b"content-type", _TEXT)]), b"alive\n")
-        elif path in (b"/readyz", b"/status", b"/metrics"):
+        elif path in (b"/readyz", b"/status", b"/metrics", b"/usage"):
             task = asyncio.get_running_loop().create_task(self._answer(exchange, path))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         else:
-            text = b"not found: /livez /readyz /status /metrics (with several workers)\n"
+            text = b"not found: /livez /readyz /status /metrics /usage (with several workers)\n"
             exchange.respond(404, lines([(b"content-type", _TEXT)]), text)
 
     async def _answer(self, exchange: Exchange, path: bytes) -> None:
         if path == b"/metrics":
             texts = await asyncio.gather(*(_ask(port, "/metrics") for port in self._ports))
             exchange.respond(200, lines([(b"content-type", CONTENT_TYPE)]), merged_metrics(texts).encode())
+            return
+        if path == b"/usage":
+            page = merged_usage(await self._ask_all("/usage"))
+            exchange.respond(200, lines([(b"content-type", _JSON)]), msgspec.json.encode(page))
             return
         status = merged_status([_status_of(text) for text in await self._ask_all("/status")])
         if path == b"/status":
@@ -91,6 +97,12 @@ def _merged_credentials(known: Iterable[ProxyStatus]) -> list[CredentialReport]:
         loaded = min(former.loaded_at, report.loaded_at)
         worst[key] = CredentialReport(report.secret, report.key, loaded, former.problem or report.problem)
     return list(worst.values())
+
+
+def merged_usage(texts: Sequence[bytes]) -> UsagePage:
+    """The minutes of all workers, oldest first; a minute may be there once for each, to be added up."""
+    minutes = [minute for text in texts if text for minute in msgspec.json.decode(text, type=UsagePage).minutes]
+    return UsagePage(SECONDS, sorted(minutes, key=lambda minute: minute.start))
 
 
 def merged_metrics(texts: Sequence[bytes]) -> str:
