@@ -14,7 +14,7 @@ from model_serving.proxy.http.head import clean_value, status_line
 from model_serving.proxy.router import Balancer, split_address
 from model_serving.proxy.routing import choose
 from model_serving.proxy.runtime import split_url
-from model_serving.proxy.settings import ProxySettings, RouterSettings, SettingsError
+from model_serving.proxy.settings import ProcessSettings, ProxySettings, RouterSettings, SettingsError
 from model_serving.proxy_config import Grant, Target
 
 PUBLIC, PRIVATE, LOOPBACK, NEVER = HostClass.PUBLIC, HostClass.PRIVATE, HostClass.LOOPBACK, HostClass.NEVER
@@ -160,13 +160,38 @@ def test_settings_have_their_documented_defaults() -> None:
     settings = ProxySettings.from_environ(
         {"MODEL_SERVING_ROOT": "/r", "MODEL_SERVING_DENIED_ADDRESSES": "10.0.0.1, ::1"}
     )
-    assert settings == ProxySettings(Path("/r"), denied_addresses=frozenset({"10.0.0.1", "::1"}))
     process = settings.process
+    told = ProcessSettings(access_log_fd=1)  # in a process of its own the log is written, in a test's it is not
+    assert settings == ProxySettings(Path("/r"), told, denied_addresses=frozenset({"10.0.0.1", "::1"}))
     assert (process.port, process.admin_port, process.control_fd) == (8080, 8081, None)
     assert (process.drain_delay_seconds, process.max_request_seconds) == (10.0, 300.0)
     assert RouterSettings.from_environ({"MODEL_SERVING_CONTROL_FD": "3"}).process.control_fd == 3
+    upstream, waits = settings.upstream, (settings.first_byte_seconds, settings.stream_idle_seconds)
+    assert (upstream.connections, upstream.waiting, upstream.wait_seconds, upstream.connect_seconds) == (
+        1024,
+        1024,
+        10,
+        10,
+    )
+    assert (waits, process.workers, process.listen_fd, settings.tls_secret) == ((120.0, 120.0), 1, None, "")
     with pytest.raises(SettingsError, match="WORKSPACE_ID"):
         RouterSettings.from_environ({"MODEL_SERVING_WORKSPACE_ID": "x"})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        pytest.param("TLS_SECRET", "../other", "name of a Secret", id="a path in the place of a Secret"),
+        pytest.param("UPSTREAM_CA_FILE", "/no/such/file", "cannot be read", id="no file"),
+        pytest.param("UPSTREAM_CA_FILE", "/etc/passwd", "no certificates", id="a file without certificates"),
+        pytest.param("UPSTREAM_MAX_CONNECTIONS", "0", "above 0", id="no connections"),
+        pytest.param("WORKERS", "two", "whole number", id="a word in the place of a number"),
+        pytest.param("FIRST_BYTE_SECONDS", "-1", "number of seconds", id="a negative time"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_named(name: str, value: str, words: str) -> None:
+    with pytest.raises(SettingsError, match=f"MODEL_SERVING_{name} .*{words}"):
+        ProxySettings.from_environ({"MODEL_SERVING_ROOT": "/r", f"MODEL_SERVING_{name}": value})
 
 
 @pytest.mark.parametrize("value", ["a\r\nb", "a\nb", "a\0", " a", "a ", "ł", "a\x7f"])
