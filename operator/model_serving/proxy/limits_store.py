@@ -27,7 +27,7 @@ from model_serving.proxy_config import LimitsStore
 
 log = logging.getLogger(__name__)
 
-ANSWER_SECONDS = 0.4
+ANSWER_SECONDS = 0.6
 """How long a request may take before the connection counts as lost."""
 CONNECT_SECONDS = 0.4
 IDLE_SECONDS = 1.0

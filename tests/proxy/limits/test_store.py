@@ -16,6 +16,8 @@ from model_serving.proxy.limits_store import LimitsKeeper
 from model_serving.proxy_config import Limit, LimitsStore
 from tests.fakes.valkey import Server
 
+pytestmark = pytest.mark.slow
+
 SPAN, PROXIES = 3, 4
 
 
