@@ -22,6 +22,7 @@ from model_serving.local import usage_writer
 from model_serving.local.errors import InputError
 from model_serving.local.folder import StateFolder
 from model_serving.local.report import JsonReport
+from model_serving.local.settings import RunSettings, child_environ
 from model_serving.local.usage_report import parse_since
 from model_serving.local.usage_store import GROUPS, Query, open_usage
 from model_serving.local.usage_writer import UsageWriter
@@ -291,6 +292,13 @@ def test_since(text: str, since: str) -> None:
 def test_what_is_no_time(text: str) -> None:
     with pytest.raises(InputError):
         parse_since(text, NOW)
+
+
+def test_children_learn_where_traces_go_and_no_key_of_the_shell() -> None:
+    shell = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318", "OPENAI_API_KEY": "canary", "PATH": "/bin"}
+    inherited = child_environ(RunSettings(environ=shell))
+    assert inherited["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://c:4318"
+    assert "canary" not in inherited.values()
 
 
 # A run
