@@ -128,3 +128,17 @@ async def test_a_connection_that_the_upstream_closed_is_replaced_before_anything
     await until(lambda: pool(running).state() == (0, 0))
     assert (await chat(running.port)).status == 200
     assert (upstream.connections, len(upstream.requests)) == (2, 2)
+
+
+async def test_a_client_that_leaves_with_requests_waiting_ends_its_call_too(
+    files: Files, upstream: FakeUpstream
+) -> None:
+    files.usual(upstream.base)
+    upstream.scripts.append(silence())
+    async with proxy(files) as running:
+        _, writer = await asyncio.open_connection("127.0.0.1", running.port)
+        writer.write(request_bytes("POST", PATH, BODY) * 3)
+        await until(lambda: len(upstream.requests) == 1)
+        writer.close()
+        await until(lambda: in_flight(running) == 0 and not running.service.data.connections)
+        assert len(upstream.requests) == 1

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 NEVER = math.inf
+_MOST_WAITING = 16
 NO_MEMORY = "this server holds as many bytes of calls as it can: try again in a second"
 _PIECES = 256  # body fragments kept apart before they are joined: a client may send a chunk per byte
 
@@ -188,7 +189,8 @@ class Connection(asyncio.Protocol):
             self._begin(request)
         else:
             self._waiting.append(request)
-            self._reading(False)
+            if len(self._waiting) >= _MOST_WAITING:  # before that reading goes on, for it tells when the client leaves
+                self._reading(False)
 
     # What exchanges ask of us
 
