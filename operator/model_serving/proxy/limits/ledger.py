@@ -87,7 +87,8 @@ class Account:
             return 0
         if grants[0][0] < now:
             self.expire(now)
-        return int(sum(grant[2] for grant in grants))
+            grants = self.grants
+        return int(grants[0][2]) if len(grants) == 1 else int(sum([grant[2] for grant in grants]))
 
     def expire(self, now: float) -> bool:
         """Puts what is left of old leases aside, to be given back; whether there was any."""
@@ -115,6 +116,10 @@ class Account:
         """How much will be used while a lease lasts, at the present pace."""
         pace = max(self.before, self.used) if now < self.second + 2 else 0
         return min(int(pace * lease), self.most // 4)
+
+    def runs_out(self, lease: float, now: float) -> bool:
+        """Whether it is time to ask for more, before calls have to wait for it."""
+        return self.denied_until <= now and self.available(now) < self.ahead(lease, now) // 2
 
     def use(self, amount: int, hold: bool) -> int:
         """Takes from the leases, the oldest first; the store's step of the last one."""
@@ -243,8 +248,9 @@ class Ledger:
         account.tally(amount, now)
         if self.standing is Standing.TOGETHER:
             step = account.use(amount, hold)
-            if account.denied_until <= now and account.available(now) < account.ahead(self.lease, now) // 2:
-                self._wake()  # before they run out
+            left = account.grants[-1][2] * 4
+            if (left < account.used or left < account.before) and account.runs_out(self.lease, now):
+                self._wake()
             return step
         account.alone += amount
         account.charge += amount

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from model_serving.proxy.limits.ledger import Ledger, Standing
-from model_serving.proxy.limits.plan import Lack, Plan, Slot, refusal
+from model_serving.proxy.limits.plan import UNBOUNDED, Lack, Plan, Slot, refusal
 from model_serving.proxy.limits.reservation import Reservation, render_shared
 
 
@@ -20,15 +20,17 @@ def reserve_shared(ledger: Ledger, plan: Plan, cost: int, now: float, again: Cal
     second = int(now)
 
     def room(slot: Slot) -> int:
-        slot.window.advance(second)
+        if slot.window.second < second:
+            slot.window.advance(second)
         return ledger.free(slot.window, slot.most, slot.share, now)
 
-    calls, tokens = plan.choose(room)
+    calls, tokens = plan.choose(room) if plan.either else (plan.calls, plan.tokens)
     apart = ledger.standing is Standing.APART
     if apart:
         cost = min(cost, plan.share_tokens or 1)
     lacking = [(slot, 1) for slot in calls if room(slot) < 1]
-    lacking += [(slot, cost) for slot in tokens if room(slot) < cost]
+    if tokens:
+        lacking += [(slot, cost) for slot in tokens if room(slot) < cost]
     if not lacking:
         return _admit(ledger, calls, tokens, cost, now)
     refused = [lack for lack in lacking if apart or lack[0].most <= 0 or ledger.denied(lack[0].window, now)]
@@ -48,13 +50,19 @@ def _admit(ledger: Ledger, calls: tuple[Slot, ...], tokens: tuple[Slot, ...], co
         slot.window.hold(cost)
         ledger.use(slot.window, cost, True, now)
 
-    def left(slot: Slot) -> int:
-        return ledger.remaining(slot.window, slot.most, now)
-
-    scarce = min(calls, key=left, default=None)
-    tight = min(tokens, key=left, default=None)
-    head = render_shared(scarce, left(scarce) if scarce else 0, tight, left(tight) if tight else 0)
+    few, scarce = _scarcest(ledger, calls, now)
+    little, tight = _scarcest(ledger, tokens, now)
+    head = render_shared(scarce, few, tight, little)
     return Reservation(calls, tokens, cost, int(now), head).leased(ledger, steps)
+
+
+def _scarcest(ledger: Ledger, slots: tuple[Slot, ...], now: float) -> tuple[int, Slot | None]:
+    least, found = UNBOUNDED, None
+    for slot in slots:
+        left = ledger.remaining(slot.window, slot.most, now)
+        if left < least:
+            least, found = left, slot
+    return least, found
 
 
 def _lack(ledger: Ledger, slot: Slot, amount: int, now: float) -> Lack:
