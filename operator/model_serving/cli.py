@@ -96,11 +96,11 @@ def status(state: Path, output: str) -> None:
     from model_serving.local import listing, report
     from model_serving.local.errors import InputError
 
-    rows = _settings(lambda: listing.status(state), InputError)
+    rows = _settings(lambda: listing.status(state), InputError, "cannot show the status")
     if output == "json":
         click.echo(json.dumps([row.plain() for row in rows], indent=1))
     else:
-        Console().print(report.endpoint_table(rows))
+        Console(width=None if sys.stdout.isatty() else 200).print(report.endpoint_table(rows))
     sys.exit(0 if all(row.ready for row in rows) else 1)
 
 
@@ -168,7 +168,9 @@ def crd() -> None:
 
 
 @main.command()
-@click.option("-f", "--file", "files", type=FILE, multiple=True, required=True, help="YAML of endpoints.")
+@click.option(
+    "-f", "--file", "files", type=FILE, multiple=True, required=True, help="YAML of endpoints; a folder works."
+)
 @click.option(
     "--upstreams",
     type=click.Choice(["public", "private", "local"]),
@@ -183,7 +185,8 @@ def validate(files: tuple[Path, ...], upstreams: str) -> None:
     lines = validate_files(files, upstreams)  # type: ignore[arg-type]
     for line in lines:
         click.echo(line, err=True)
-    click.echo(f"{len(lines)} problems" if lines else "all endpoints are valid", err=bool(lines))
+    found = "1 problem" if len(lines) == 1 else f"{len(lines)} problems"
+    click.echo(found if lines else "all endpoints are valid", err=bool(lines))
     sys.exit(1 if lines else 0)
 
 

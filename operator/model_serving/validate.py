@@ -20,11 +20,12 @@ def validate_files(paths: Sequence[Path], leave: Leave) -> list[str]:
     """One line `FILE: kind/name: field: message` per problem; none means that all endpoints can be served.
 
     Objects of other kinds are passed over, but a Namespace in the files whose label gives the leave for private
-    upstreams counts for the endpoints in it.
+    upstreams counts for the endpoints in it. Files without any endpoint are a problem: a kind that is misspelt would
+    pass for valid. A folder stands for the YAML files in it.
     """
     lines: list[str] = []
     objects: list[Found] = []
-    for path in paths:
+    for path in (file for given in paths for file in _files(given)):
         try:
             objects += [(path, item) for item in read_objects(path.read_text(encoding="utf-8"))]
         except (OSError, UnicodeDecodeError) as error:
@@ -36,7 +37,13 @@ def validate_files(paths: Sequence[Path], leave: Leave) -> list[str]:
     for path, item in endpoints:
         given = "private" if leave == "public" and _metadata(item).get("namespace", "default") in private else leave
         lines += [_line(path, item, problem) for problem in _problems(item, given)]
+    if not endpoints and not lines:
+        lines.append(f"{', '.join(map(str, paths))}: no {KIND} stands there: nothing could be checked")
     return [*lines, *_twice(endpoints)]
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(p for p in path.iterdir() if p.suffix in (".yaml", ".yml")) if path.is_dir() else [path]
 
 
 def _problems(manifest: dict[str, Any], leave: Leave) -> Iterator[Problem]:

@@ -112,6 +112,16 @@ def test_validate_files(tmp_path: Path) -> None:
     assert any(f"an endpoint named a stands in {one} already" in line for line in lines)
 
 
+def test_validate_reads_folders_and_passes_nothing_for_valid_that_holds_no_endpoint(tmp_path: Path) -> None:
+    (tmp_path / "notes.md").write_text("no YAML: [")
+    (tmp_path / "other.yaml").write_text("{apiVersion: v1, kind: ServingEndpiont, metadata: {name: a}}")
+    nothing = f"{tmp_path}: no ServingEndpoint stands there: nothing could be checked"
+
+    assert validate_files([tmp_path], "public") == [nothing]
+    (tmp_path / "wrong.yml").write_text("{kind: ServingEndpoint, metadata: {name: a}}")
+    assert all(line.startswith(f"{tmp_path}/wrong.yml: ") for line in validate_files([tmp_path], "public"))
+
+
 @pytest.mark.parametrize("word", [*ConditionType, *Reason, *Cause])
 def test_every_word_of_conditions_is_documented(word: Reason) -> None:
     assert word.isalpha() and word[0].isupper() and "_" not in word

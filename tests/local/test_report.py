@@ -40,3 +40,19 @@ def test_a_port_that_cannot_be_is_named_before_anything_starts(option: tuple[str
     assert result.exit_code == 2
     assert name in result.output
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("token", "lines"),
+    [
+        pytest.param("t", ["-H 'Authorization: Bearer t'", 'api_key="t"'], id="the runner's own user"),
+        pytest.param(
+            None, ['-H "Authorization: Bearer $TOKEN"', "import os", 'api_key=os.environ["TOKEN"]'], id="a users file"
+        ),
+    ],
+)
+def test_the_lines_to_try_work_as_they_are_pasted(token: str | None, lines: list[str]) -> None:
+    out = io.StringIO()
+    row = Row("chat", True, "Ready", "serves", "m", "llm/v1/chat", 1, "http://h/")
+    TextReport(Console(file=out, highlight=False, width=200)).summary("http://h/", token, [row])
+    assert all(line in out.getvalue() for line in lines)

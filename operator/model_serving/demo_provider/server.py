@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import signal
 import sys
@@ -60,8 +61,10 @@ def run_demo_provider(settings: DemoSettings) -> int:
     try:
         asyncio.run(serve(settings))
     except OSError as error:
-        sys.stderr.write(f"demo provider: cannot listen on {settings.host}:{settings.port}: {error.strerror}\n")
-        return 1
+        where = f"{settings.host}:{settings.port}"
+        why = "another program uses it" if error.errno == errno.EADDRINUSE else error.strerror
+        sys.stderr.write(f"demo provider: cannot listen on {where}: {why}; choose another --port or --host\n")
+        return 2
     return 0
 
 

@@ -98,7 +98,7 @@ class TextReport:
             (row for row in rows if row.ready), None
         )
         if shown is not None:
-            self._print(f"\nTry it:\n{curl_line(shown, token or '$TOKEN')}\n")
+            self._print(f"\nTry it:\n{curl_line(shown, token)}\n")
             self._print(f"From Python, with the `openai` package:\n{python_lines(base, token, shown)}\n")
         self._print("Ctrl-C ends everything; started again, the endpoints are back.")
 
@@ -118,16 +118,16 @@ def endpoint_table(rows: Sequence[Row]) -> Table:
     return table
 
 
-def curl_line(row: Row, token: str) -> str:
-    """A call for the shell; streams where the task can."""
+def curl_line(row: Row, token: str | None) -> str:
+    """A call for the shell; streams where the task can. Without `token` the shell puts in its own `$TOKEN`."""
     body = _EXAMPLES.get(row.task, "{}")
-    return f"curl -sN {row.url} -H 'Authorization: Bearer {token}' -H 'Content-Type: application/json' -d '{body}'"
+    shown = f"'Authorization: Bearer {token}'" if token else '"Authorization: Bearer $TOKEN"'
+    return f"curl -sN {row.url} -H {shown} -H 'Content-Type: application/json' -d '{body}'"
 
 
 def python_lines(base: str, token: str | None, row: Row) -> str:
     """The same with the `openai` package."""
     call = _CALLS.get(row.task, "models.list()").format(row.name)
-    key = f'"{token}"' if token else "TOKEN"
-    return "\n".join(
-        ("from openai import OpenAI", f'client = OpenAI(base_url="{base}", api_key={key})', f"print(client.{call})")
-    )
+    key = f'"{token}"' if token else 'os.environ["TOKEN"]'
+    imports = "from openai import OpenAI" if token else "import os\nfrom openai import OpenAI"
+    return "\n".join((imports, f'client = OpenAI(base_url="{base}", api_key={key})', f"print(client.{call})"))
