@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from model_serving.lifecycle.observed import Finding
-from model_serving.lifecycle.revision import Shape
+from model_serving.lifecycle.revision import Outcome, Shape
 from tests.lifecycle.test_status import MISSING
 from tests.lifecycle.world import World, config
 
@@ -105,6 +105,18 @@ def test_retry_with_a_new_value_starts_a_failed_version_again_once() -> None:
     world.look()
     world.succeed()
     assert world.status.config_version == 2
+
+
+def test_a_retry_takes_back_the_other_shape_that_was_under_way_meanwhile() -> None:
+    world = World().served()
+    world.edit(config=B)
+    world.look()
+    world.fail()
+    world.shape = Shape("proxy:1", {"memory": "64Mi"})
+    assert (decision := world.look()).target and decision.target.config_version == 1
+    world.annotations[RETRY] = "1"
+    assert (decision := world.look()).target and decision.target.config_version == 2
+    assert [r.config_version for r in world.history if r.outcome is Outcome.PENDING] == [2]
 
 
 def test_cancel_takes_the_pending_version_back_and_a_stale_one_does_nothing() -> None:

@@ -129,6 +129,8 @@ def _choose(observed: Observed, history: History) -> tuple[History, Revision]:
     if newest_open is None or newest_open.config != asked:
         return _supersede(history, lambda r: True), _new_version(observed, history, asked)
     if newest_open.outcome is Outcome.PENDING or base is None:
+        # Another shape of the serving version, under way while this one had failed, has lost its purpose.
+        history = _supersede(history, lambda r: r.config_version != newest_open.config_version)
         return _reshape(observed, history, newest_open)
     # Failed or cancelled: the serving version goes on, and it alone follows changes of image and settings.
     return _reshape(observed, history, base)
