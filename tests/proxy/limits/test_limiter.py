@@ -102,9 +102,13 @@ def test_windows_without_calls_are_forgotten() -> None:
     assert len(limiter._windows) == 0
 
 
-@pytest.mark.parametrize(("key", "words"), [("user", "each user"), ("endpoint", "the endpoint")])
-def test_the_message_begins_with_the_code_and_says_whose_limit_it_is(key: str, words: str) -> None:
-    limiter = Limiter()
-    limiter.reserve(Rules([Limit(key, 1)]), Asking(Principal("ada"), b"", {}), 0.0, lambda: None)
+@pytest.mark.parametrize(
+    ("key", "name", "words"),
+    [("user", "", "each user"), ("endpoint", "", "the endpoint"), ("user_group", "eng", "the group eng")],
+)
+def test_the_message_begins_with_the_code_and_says_whose_limit_it_is(key: str, name: str, words: str) -> None:
+    limiter, rules = Limiter(), Rules([Limit(key, 1, principal=name)])
+    asking = Asking(Principal("ada", frozenset({"eng"})), b"", {})
+    limiter.reserve(rules, asking, 0.0, lambda: None)
     with pytest.raises(LimitExceeded, match=f"^REQUEST_LIMIT_EXCEEDED: {words} may make 1 calls per minute"):
-        limiter.reserve(Rules([Limit(key, 1)]), Asking(Principal("ada"), b"", {}), 0.0, lambda: None)
+        limiter.reserve(rules, asking, 0.0, lambda: None)

@@ -151,4 +151,4 @@ def test_a_refused_call_is_told_the_limit_and_when_to_come_back() -> None:
         b"x-ratelimit-remaining-tokens": b"5",
         b"x-ratelimit-reset-tokens": b"1m2s",
     }
-    assert "each user may use 30 tokens per minute: 20 for this call in 62 s" in refused.value.message
+    assert "each user may use 30 tokens per minute: room for the 20 of this call in 62 s" in refused.value.message

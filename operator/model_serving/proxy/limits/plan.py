@@ -86,7 +86,7 @@ def refusal(lacking: Sequence[Lack], parts: int) -> LimitExceeded:
         told = f"{slot.term.whom} may {verb} no {what}: the limit is 0 per minute"
     else:
         each = f", {slot.share} of them through each of {parts} proxies" if parts > 1 else ""
-        rest = "the next one" if calls else f"{amount} for this call"
+        rest = "the next one" if calls else f"room for the {amount} of this call"
         told = f"{slot.term.whom} may {verb} {slot.most} {what} per minute{each}: {rest} in {seconds} s"
     error = LimitExceeded(told, slot.term.key, seconds)
     name = b"requests" if calls else b"tokens"

@@ -91,7 +91,7 @@ def _term(measure: str, limit: Limit, amount: int, name: str) -> Term:
     if limit.key == "endpoint":
         kind, whom = "endpoint", "the endpoint"
     elif limit.key == "user_group":
-        kind, whom = "group", "this group"
+        kind, whom = "group", f"the group {limit.principal}"
     else:
         kind, whom = "user", "this caller" if limit.principal else "each user"
     return Term(f"{measure}:{kind}:{name}", limit.key, whom, amount)
