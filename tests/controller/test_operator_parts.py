@@ -46,6 +46,10 @@ BAD = [
     pytest.param("WORKERS", "0", "whole number from 1 to 200", id="out of range"),
     pytest.param("PROXY_SETTINGS", "PORT=1", "with names of FIRST_BYTE_SECONDS", id="not a setting to choose"),
     pytest.param("PROXY_SETTINGS", "WORKERS", "NAME=VALUE", id="a setting without value"),
+    pytest.param("PROXY_SETTINGS", "WORKERS=0", "WORKERS to a whole number above 0", id="a proxy's count"),
+    pytest.param("PROXY_SETTINGS", "WORKERS=2,FIRST_BYTE_SECONDS=x", "number of seconds", id="a proxy's seconds"),
+    pytest.param("PROXY_SETTINGS", "ACCESS_LOG=no", "on or off", id="a proxy's switch"),
+    pytest.param("LIMITS_STORE", "valkey://valkey:port", "port to a number", id="a store's port"),
     pytest.param("MANAGE_ACCESS", "yes", "true or false", id="not a flag"),
     pytest.param("IMAGE_PULL_POLICY", "Sometimes", "Always, IfNotPresent, Never", id="not one of them"),
     pytest.param("LIMITS_STORE", "http://valkey:6379", "valkey://HOST:PORT/DB", id="no store"),
@@ -62,6 +66,26 @@ def test_a_bad_setting_is_named_with_the_remedy(name: str, value: str, words: st
     with pytest.raises(SettingsError, match=f"MODEL_SERVING_{name}") as caught:
         from_environ({f"MODEL_SERVING_{name}": value})
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("LIMITS_STORE", "valkey://ada:pass/word@valkey:6379/0"),
+        ("LIMITS_STORE", "valkey://:" + "password" * 20 + "@valkey"),
+        ("TRACES_ENDPOINT", "http://ada:password@collector:4318"),
+        ("ISSUERS", '[{issuer: "https://ada:password@login.example.com"}]'),
+    ],
+)
+def test_no_complaint_about_a_setting_shows_its_password(name: str, value: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        from_environ({f"MODEL_SERVING_{name}": value})
+    assert "word" not in str(caught.value).replace("without a password", "")
+
+
+@pytest.mark.parametrize("value", ["WORKERS=2", "FIRST_BYTE_SECONDS=0.5,ACCESS_LOG=OFF", "UPSTREAM_CA_FILE=/a/b.pem"])
+def test_good_settings_of_proxies_pass(value: str) -> None:
+    assert from_environ({"MODEL_SERVING_PROXY_SETTINGS": value}).proxy_settings == tuple(value.split(","))
 
 
 def test_all_bad_settings_are_named_at_once() -> None:

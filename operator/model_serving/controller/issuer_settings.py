@@ -5,6 +5,7 @@ The fields are those of a `jwt` entry of the API server's structured authenticat
 
 from __future__ import annotations
 
+import re
 import ssl
 from urllib.parse import urlsplit
 
@@ -16,6 +17,7 @@ from model_serving.proxy_config import Issuer
 
 MOST_ISSUERS = 16
 AUDIENCE = "model-serving"
+_USER = re.compile(r"//[^\s\"']*@")
 
 
 class IssuerSetting(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
@@ -60,10 +62,15 @@ def parse_issuers(text: str) -> tuple[IssuerSetting, ...]:
     return tuple(found)
 
 
+def quoted(text: str) -> str:
+    """A bad setting as a complaint shows it: its begin, without what stands before the @ of a URL."""
+    return repr(_USER.sub("//…@", text)[:120])
+
+
 def _check(setting: IssuerSetting) -> None:
     for field, url in (("issuer", setting.issuer), ("jwksUrl", setting.jwks_url or setting.issuer)):
         if not _is_safe(url):
-            raise ValueError(f"set {field} to an https:// URL without user, query and fragment ({url[:80]!r} is none)")
+            raise ValueError(f"set {field} to an https:// URL without user, query and fragment ({quoted(url)} is none)")
     if not setting.audiences or not all(setting.audiences):
         raise ValueError(f"name the audiences that tokens of {setting.issuer} must be meant for")
     if not setting.username_claim:

@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
-from model_serving.controller.issuer_settings import IssuerSetting, parse_issuers
+from model_serving.controller.issuer_settings import IssuerSetting, parse_issuers, quoted
 
 PREFIX = "MODEL_SERVING_"
 TUNABLE = (
@@ -19,7 +19,6 @@ TUNABLE = (
 """Settings of proxies that an admin may choose, without their prefix."""
 STORE_SCHEMES = ("valkey", "valkeys", "redis", "rediss")
 STORE_PORT = 6379
-_LONGEST_QUOTE = 120
 
 
 class SettingsError(Exception):
@@ -40,7 +39,18 @@ def _tuned(value: str) -> tuple[str, ...]:
         name, _, text = word.partition("=")
         if name not in TUNABLE or not text:
             raise ValueError(f"set it to NAME=VALUE, several separated by commas, with names of {', '.join(TUNABLE)}")
+        _check_tuned(name, text)
     return found
+
+
+def _check_tuned(name: str, value: str) -> None:
+    """What proxies would refuse at their start ends the operator's: no endpoint is rolled to find out."""
+    if name == "ACCESS_LOG" and value.lower() not in ("on", "off"):
+        raise ValueError("set ACCESS_LOG to on or off")
+    if name.endswith("_SECONDS") and not re.fullmatch(r"[0-9]+(\.[0-9]*)?", value):
+        raise ValueError(f"set {name} to a number of seconds")
+    if name.startswith(("MAX_", "WORKERS", "UPSTREAM_MAX_")) and not re.fullmatch(r"0*[1-9][0-9]*", value):
+        raise ValueError(f"set {name} to a whole number above 0")
 
 
 def _flag(value: str) -> bool:
@@ -67,8 +77,17 @@ def _one_of(*words: str) -> Callable[[str], str]:
     return parse
 
 
-def _store(value: str) -> str:
+def _url(value: str) -> SplitResult:
     parts = urlsplit(value)
+    try:
+        _ = parts.port
+    except ValueError:
+        raise ValueError("set the port to a number from 0 to 65535") from None
+    return parts
+
+
+def _store(value: str) -> str:
+    parts = _url(value)
     if parts.scheme not in STORE_SCHEMES or not parts.hostname or parts.password or parts.query or parts.fragment:
         raise ValueError("write it valkey://HOST:PORT/DB, or valkeys:// for TLS, without a password")
     if not re.fullmatch(r"/?[0-9]*", parts.path):
@@ -77,7 +96,7 @@ def _store(value: str) -> str:
 
 
 def _collector(value: str) -> str:
-    parts = urlsplit(value)
+    parts = _url(value)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
         raise ValueError("write it http://HOST:4318, or https://, without a password")
     return value
@@ -163,7 +182,7 @@ def from_environ(environ: Mapping[str, str]) -> Settings:
         try:
             values[item.name] = item.metadata["parse"](text)
         except ValueError as error:
-            complaints.append(f"{name}: {error}, not {text[:_LONGEST_QUOTE]!r}")
+            complaints.append(f"{name}: {error}, not {quoted(text)}")
     settings = Settings(**values)
     if settings.min_ready_seconds >= settings.progress_deadline_seconds:
         complaints.append(f"{PREFIX}MIN_READY_SECONDS: set it below {PREFIX}PROGRESS_DEADLINE_SECONDS")
