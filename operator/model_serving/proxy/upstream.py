@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from model_serving.proxy.course import Course
-from model_serving.proxy.credentials.store import CredentialStore
+from model_serving.proxy.credentials.store import REDACTED, CredentialStore
 from model_serving.proxy.errors import ProxyError, Unavailable
 from model_serving.proxy.http.head import JSON, JSON_HEAD, lines
 from model_serving.proxy.http.pool import Fetch, Pool
@@ -45,7 +45,8 @@ class Services:
 class TargetCall:
     """The delivery of one call to its target. Unavailable when that may not or cannot be called."""
 
-    __slots__ = ("_body", "_call", "_course", "_retried", "_secret", "_services", "_stream", "_target", "complete")
+    __slots__ = ("_body", "_call", "_course", "_credential", "_retried", "_secret", "_services", "_stream", "_target",
+                 "complete")  # fmt: skip
 
     def __init__(self, services: Services, course: Course) -> None:
         call, target = course.call, course.target
@@ -61,6 +62,7 @@ class TargetCall:
         self._call = call
         self._course = course
         self._stream: StreamTranslator | None = None
+        self._credential = credential  # the store forgets those that a later config does not name
         self._secret = credential.value
         self._retried = False
         self.complete = False
@@ -78,12 +80,12 @@ class TargetCall:
         """Once after a 401, which was not processed, with another value of the credential."""
         if status != 401 or self._retried:
             return False
-        credential = self._services.credentials.get(self._target.credential)
         now = self._services.now()
-        credential.refresh(now, self._services.wall())
-        self._secret = credential.other_than(self._secret, now)
+        self._credential.refresh(now, self._services.wall())
+        other = self._credential.other_than(self._secret, now)
         self._retried = True
-        return bool(self._secret)
+        self._secret = other or self._secret
+        return bool(other)
 
     def stream_head(self, status: int, headers: dict[bytes, bytes]) -> bytes | None:
         coding = headers.get(b"content-encoding")
@@ -114,7 +116,8 @@ class TargetCall:
         if not 200 <= status < 300:
             self._course.unused = True
             retry_after = seconds_of(headers.get(b"retry-after", b""), self._services.wall())
-            raise self._target.provider.error(status, self._services.credentials.scrub(body), retry_after)
+            body = self._services.credentials.scrub(body).replace(self._secret.encode(), REDACTED)
+            raise self._target.provider.error(status, body, retry_after)
         course = self._course
         course.usage, _ = read_usage(body)
         if (course.usage is None and not is_json(body)) or not is_utf8(body):  # a web page, nothing, half of it

@@ -13,6 +13,8 @@ from model_serving.proxy.http.head import is_clean
 from model_serving.proxy_config import CREDENTIAL_MISSING, CredentialFile, CredentialReport, Layout
 
 PREVIOUS_SECONDS = 300.0
+REDACTED = b"[redacted]"
+"""What stands where a credential's value stood."""
 
 
 class Credential:
@@ -107,5 +109,5 @@ class CredentialStore:
         """`text` without any credential's value: providers repeat keys in their errors."""
         for credential in self._credentials.values():
             for value in credential.known_values():
-                text = text.replace(value.encode(), b"[redacted]")
+                text = text.replace(value.encode(), REDACTED)
         return text
