@@ -8,6 +8,7 @@ breaks ends in an error event, never in an end mark.
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from typing import Protocol
 
@@ -19,6 +20,7 @@ from model_serving.proxy.http.memory import Memory
 from model_serving.proxy.http.pool import Fetch
 from model_serving.proxy.http.response import Failure, ResponseListener
 
+log = logging.getLogger(__name__)
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 END_GRACE_SECONDS = 2.0
 CLIENT_GONE = 499
@@ -33,7 +35,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
 
 
 class Delivery(Protocol):
-    """What a call's answer means. Methods that may raise ProxyError fail the call with it."""
+    """What a call's answer means. What its methods raise fails the call: a ProxyError is told as it is."""
 
     complete: bool
     """The stream's end mark was seen."""
@@ -154,7 +156,7 @@ class Relay:
         self._fetch = None
         try:
             head = self._delivery.stream_head(status, headers)
-        except ProxyError as error:
+        except Exception as error:
             self._fail(error)
             return
         if head is None:
@@ -165,7 +167,7 @@ class Relay:
     def response_started(self, status: int, headers: dict[bytes, bytes], data: bytes) -> None:
         try:
             head = self._delivery.stream_head(status, headers)
-        except ProxyError as error:
+        except Exception as error:
             self._abort_fetch()
             self._fail(error)
             return
@@ -183,7 +185,7 @@ class Relay:
         self._last_byte = self._in_flight.now()
         try:
             piece = self._delivery.feed(data)
-        except ProxyError as error:
+        except Exception as error:
             self._abort_fetch()
             self._fail(error)
             return
@@ -249,14 +251,15 @@ class Relay:
     def _finish(self, status: int, headers: dict[bytes, bytes], body: bytes, framed: bool) -> None:
         """A collected answer is complete: for the client, or a reason to try once more."""
         delivery = self._delivery
-        if status >= 400 and delivery.again(None, status):
-            self._fetch = delivery.send(self)
-            return
-        self._mark_byte()
         try:
+            if status >= 400 and delivery.again(None, status):
+                self._fetch = delivery.send(self)
+                return
+            self._mark_byte()
             answer = delivery.whole(status, headers, body, framed)
-        except ProxyError as error:
-            answer = delivery.refused(error)
+        except Exception as error:
+            self._fail(error)
+            return
         self._exchange.respond(answer.status, answer.head, answer.body)
         self._settle(answer.status)
 
@@ -271,7 +274,7 @@ class Relay:
                 piece = self._delivery.feed(data)
             if last:
                 piece += self._delivery.close(framed=True)
-        except ProxyError as error:
+        except Exception as error:
             self._exchange.start(status, head, piece)
             self._abort_fetch()
             self._fail(error)
@@ -279,8 +282,10 @@ class Relay:
         self._exchange.start(status, head, piece, last=last)
         if last:
             self._settle(status)
-        else:
-            self._await_piece()
+            return
+        if self._paused and self._fetch is not None:  # the client was slow before there was anything to pause
+            self._fetch.pause()
+        self._await_piece()
 
     def _end_stream(self, data: bytes, framed: bool) -> None:
         piece = b""
@@ -289,14 +294,15 @@ class Relay:
                 self._mark_byte()
                 piece = self._delivery.feed(data)
             rest = self._delivery.close(framed)
-        except ProxyError as error:
+        except Exception as error:
             self._exchange.write(piece)
             self._fail(error)
             return
         self._exchange.end(piece + rest)
         self._settle(self._streaming)
 
-    def _fail(self, error: ProxyError) -> None:
+    def _fail(self, reason: Exception) -> None:
+        error = reason if isinstance(reason, ProxyError) else _fault(reason)
         answer = self._delivery.refused(error)
         if self._streaming:
             self._exchange.end(error.event())
@@ -340,6 +346,12 @@ class Relay:
 
     def _set_stream_deadline(self, idle_until: float) -> None:
         self.deadline = min(self._until, idle_until)
+
+
+def _fault(error: Exception) -> ProxyError:
+    """What a client hears of a fault in this program. Left to the loop, it would end the upstream's connection only."""
+    log.error("a call failed because of a fault in this program", exc_info=error)
+    return ProxyError("this server failed to handle the call")
 
 
 class _Collected:

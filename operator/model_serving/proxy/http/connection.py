@@ -272,6 +272,8 @@ class Connection(asyncio.Protocol):
             self._server.handler(exchange)
         except Exception:
             log.exception("a call failed because of a fault in this program")
+            if exchange.done:
+                return
             self._last = True
             body = self._server.refusal(500, "this server failed to handle the call", request.target)
             exchange.respond(500, lines([JSON]) + self._server.identify(request.headers), body)
@@ -366,7 +368,6 @@ class Connection(asyncio.Protocol):
         self._last = True
         self._drop_body()
         if self._exchange is not None or self._waiting:
-            self._reading(False)
             return
         body = self._server.refusal(status, reason, self._target)
         retry = b"retry-after: 1\r\n" if status == 503 else b""
