@@ -153,7 +153,7 @@ class Pipeline:
 
     def _again(self, parked: Parked) -> None:
         """The limits can tell more about a parked call, which begins anew: much may have changed meanwhile."""
-        if parked not in self._parked:
+        if parked not in self._parked or parked.exchange.done:  # it was given up, or will be at the next sweep
             return
         self._parked.discard(parked)
         parked.exchange.listener = None

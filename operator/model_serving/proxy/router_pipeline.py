@@ -96,7 +96,7 @@ class RouterPipeline:
     def abort(self) -> None:
         """Ends everything: the process ends."""
         self.in_flight.abort()
-        for passing in self._held.values():
+        for passing in list(self._held.values()):  # what waits behind one of them may be held then
             self._refuse(passing, Unavailable("this server is shutting down"))
         self._held.clear()
 

@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Mapping
 
 import uvloop
@@ -73,7 +74,7 @@ class Workers:
     async def _tick(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            self._admin.sweep(loop.time(), 0.0)
+            self._admin.sweep(loop.time(), time.time())
             await asyncio.sleep(TICK_SECONDS)
 
     async def _keep(self, door: socket.socket, port: int) -> None:
