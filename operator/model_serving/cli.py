@@ -201,10 +201,16 @@ def key() -> None:
 @click.option("--group", "groups", multiple=True, help="A group of that user; may be given several times.")
 def key_create(namespace: str, principal: str, groups: tuple[str, ...]) -> None:
     """Make an API key, with your own rights on the cluster. It is printed once and stored nowhere."""
-    from model_serving.kube.api_keys import add_key, mint_key
+    from model_serving.kube.api_keys import add_key, is_name, is_namespace, mint_key
     from model_serving.kube.client import Client
     from model_serving.kube.config import ConfigError, connect
     from model_serving.kube.errors import KubeError
+
+    if not is_namespace(namespace):
+        raise click.BadParameter("it must be a namespace's name: lower-case letters, digits and -", param_hint="-n")
+    for option, names in (("--principal", (principal,)), ("--group", groups)):
+        if not all(map(is_name, names)):
+            raise click.BadParameter("it must be a name, without space around it", param_hint=option)
 
     async def add(new: str) -> None:
         async with Client(connect(os.environ)) as client:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -56,3 +57,27 @@ def test_the_lines_to_try_work_as_they_are_pasted(token: str | None, lines: list
     row = Row("chat", True, "Ready", "serves", "m", "llm/v1/chat", 1, "http://h/")
     TextReport(Console(file=out, highlight=False, width=200)).summary("http://h/", token, [row])
     assert all(line in out.getvalue() for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--principal", ""], "--principal"),
+        (["--principal", " ada"], "--principal"),
+        (["--principal", "ada", "--group", ""], "--group"),
+        (["--principal", "ada", "-n", "a/secrets/b"], "-n"),
+        (["--principal", "ada", "-n", "A b"], "-n"),
+    ],
+)
+def test_no_key_is_made_for_nobody_or_nowhere(options: list[str], named: str) -> None:
+    result = CliRunner().invoke(main, ["key", "create", *options])
+    assert (result.exit_code, "msk-" in result.output) == (2, False)
+    assert f"Invalid value for {named}" in result.output
+
+
+@pytest.mark.parametrize("command", [["status"], ["run", "--port", "0", "--demo-port", "0"]])
+def test_a_state_folder_that_is_broken_is_named(tmp_path: Path, command: list[str]) -> None:
+    (tmp_path / "state.sqlite").write_text("this is no database, whatever its name says")
+    result = CliRunner().invoke(main, [*command, "--state", str(tmp_path)])
+    assert result.exit_code == (2 if command == ["status"] else 1)
+    assert all(words in result.output for words in (str(tmp_path), "file is not a database", "--state"))

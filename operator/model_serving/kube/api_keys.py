@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import secrets
 from collections.abc import Sequence
 
@@ -17,6 +18,16 @@ from model_serving.proxy_config import ApiKey
 
 SECRET_NAME = "model-serving-api-keys"  # noqa: S105 (the name of an object)
 _PREFIX = "msk-"
+
+
+def is_namespace(text: str) -> bool:
+    """Whether a namespace may be called so."""
+    return re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", text) is not None
+
+
+def is_name(text: str) -> bool:
+    """Whether a user or group may be called so: an empty name would be everybody's."""
+    return bool(text) and text == text.strip() and text.isprintable()
 
 
 def mint_key() -> str:

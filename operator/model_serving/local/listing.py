@@ -57,7 +57,9 @@ def status(state: Path) -> list[Row]:
             rows = [row_of(record.endpoint) for record in store.records()]
         finally:
             store.close()
-    except sqlite3.Error:
+    except sqlite3.Error as error:
+        if folder.database.is_file() and not isinstance(error, sqlite3.OperationalError):
+            raise InputError(f"{folder.database} cannot be read: {error}; name another folder with --state") from None
         raise InputError(f"{folder.root} holds no endpoints: start `model-serving run`, or name its --state") from None
     return rows if folder.in_use() else [replace(row, **_NOT_RUNNING) for row in rows]
 

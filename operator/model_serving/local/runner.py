@@ -41,7 +41,10 @@ def run_local(settings: RunSettings) -> int:
         for line in str(error).splitlines():
             report.fault(line)
         return 2
-    except (OSError, sqlite3.Error) as error:
+    except sqlite3.Error as error:
+        report.fault(f"cannot go on with the state folder {settings.state}: {error}; give another with --state")
+        return 1
+    except OSError as error:
         report.fault(f"cannot go on: {error}")
         return 1
 
