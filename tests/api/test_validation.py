@@ -26,6 +26,10 @@ def good(**changes: Any) -> dict[str, Any]:
         (good(apiVersion="v1"), ["apiVersion: must be model-serving.dev/v1alpha1"]),
         (good(spec=None), ["spec: must be an object with fields of its own"]),
         (good(metadata={}), ["metadata.name: is required"]),
+        (
+            good(spec={**GOOD["spec"], "access": [{"kind": "User", "name": "", "permissionLevel": "CAN_QUERY"}]}),
+            ["spec.access[0].name: must not be empty"],
+        ),
         (good(metadata={"name": "a", "labels": {"x": 1}}), ["metadata.labels.x: must be a string: put it into quotes"]),
         (good(spce={}), ["spce: unknown field: did you mean spec?"]),
         (good(spec={**GOOD["spec"], "rate_limits": []}), ["spec.rate_limits: unknown field: write it rateLimits"]),

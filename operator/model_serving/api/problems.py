@@ -37,7 +37,7 @@ _TEXTS = {
     "dict_type": "must be a map of names to values",
     "model_type": "must be an object with fields of its own",
     "string_too_long": "must have at most {max_length} characters: shorten it",
-    "string_too_short": "must have at least {min_length} characters: it must not be empty",
+    "string_too_short": "must have at least {min_length} characters: lengthen it",
     "string_pattern_mismatch": "must match {pattern}: lower-case letters, digits and -, a letter first",
     "too_long": "must have at most {max_length} items: remove some",
     "too_short": "must have at least {min_length} items: add one",
@@ -71,7 +71,8 @@ def _translate(error: ErrorDetails, root: type[BaseModel]) -> Iterator[Problem]:
     elif error["type"] == "extra_forbidden":
         yield Problem(path, _unknown(owner, name))
     else:
-        text = _TEXTS.get(error["type"], error["msg"])
+        empty = error["type"] == "string_too_short" and context.get("min_length") == 1
+        text = "must not be empty" if empty else _TEXTS.get(error["type"], error["msg"])
         yield Problem(path, text.format_map(cast(Mapping[str, Any], context)))
 
 
