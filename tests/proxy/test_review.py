@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from model_serving.proxy.http import server as http_server
 from model_serving.proxy.http.exchange import Exchange
 from model_serving.proxy.http.server import Server, listen
 from model_serving.proxy.providers.openai import OpenAI
@@ -16,6 +19,7 @@ from model_serving.proxy.router import EntryState
 from model_serving.proxy.sse import PassThrough
 from model_serving.proxy_config import CredentialFile, Limit
 from tests.fakes.upstream import FakeUpstream, Received, silence, whole
+from tests.proxy.certificates import make_pair
 from tests.proxy.harness import (
     MESSAGES,
     SECRET,
@@ -33,6 +37,7 @@ from tests.proxy.test_router import AUTH, entry, router, set_table
 
 EP = "/serving-endpoints/ep/invocations"
 CALL = request_bytes("POST", EP, json.dumps({"messages": MESSAGES}).encode())
+STREAM = request_bytes("POST", EP, json.dumps({"messages": MESSAGES, "stream": True}).encode())
 TOKENS = Limit("endpoint", tokens=100_000)
 
 
@@ -158,3 +163,73 @@ async def test_a_fault_after_the_answer_does_not_leave_the_next_request_without_
     answers = await talk(port, request, last)
     assert answers.count(b"HTTP/1.1 200") == 2
     listener.close()
+
+
+def contexts(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """A server's and a client's."""
+    pair = make_pair(folder, "ours")
+    (folder / "crt").write_bytes(pair.certificate)
+    (folder / "key").write_bytes(pair.key)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "crt", folder / "key")
+    return context, ssl.create_default_context(cadata=pair.certificate.decode())
+
+
+@pytest.mark.parametrize("closing", [False, True])
+async def test_a_large_answer_over_tls_survives_a_slow_reader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closing: bool
+) -> None:
+    monkeypatch.setattr(http_server, "SHUTDOWN_SECONDS", 0.5)
+    server = Server(lambda exchange: exchange.respond(200, b"", b"x" * 20_000_000), refusal_body)
+    server.sweep(0.0, 0.0)
+    server.tls, trusting = contexts(tmp_path)
+    listener = await listen(server, "127.0.0.1", 0)
+    port = listener.sockets[0].getsockname()[1]
+    opened = asyncio.open_connection("127.0.0.1", port, ssl=trusting, server_hostname="localhost", limit=1 << 16)
+    reader, writer = await opened
+    end = b"Connection: close\r\n" if closing else b""
+    writer.write(b"GET / HTTP/1.1\r\nHost: t\r\n%b\r\n" % end)
+    await reader.readuntil(b"\r\n\r\n")
+    await asyncio.sleep(1.5)
+    server.sweep(1.0, 0.0)
+    assert server.busy, "who drains must wait"
+    assert server.memory.unsent > 5_000_000
+    assert len(await asyncio.wait_for(reader.readexactly(20_000_000), 20)) == 20_000_000
+    await until(lambda: not server.busy)
+    writer.close()
+    await until(lambda: not server.connections)
+    listener.close()
+
+
+async def test_a_stream_behind_an_answer_that_is_not_taken_waits_for_the_client(
+    files: Files, upstream: FakeUpstream, tmp_path: Path
+) -> None:
+    written = 0
+
+    async def endless(received: Received, writer: asyncio.StreamWriter) -> None:
+        nonlocal written
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n")
+        while written < 100_000_000:
+            writer.write(b"data: %b\n\n" % (b"x" * 100_000))
+            written += 100_000
+            await writer.drain()
+
+    large = whole(200, {"padding": "x" * 20_000_000})
+    upstream.scripts += [large, endless]
+    files.usual(upstream.base)
+    running = proxy(files)
+    running.service.data.tls, trusting = contexts(tmp_path)
+    async with running:
+        opened = asyncio.open_connection(
+            "127.0.0.1", running.port, ssl=trusting, server_hostname="localhost", limit=1 << 16
+        )
+        _, writer = await opened
+        writer.write(CALL + STREAM)
+        await until(lambda: len(upstream.requests) == 2)
+        before = -1
+        while written != before:
+            before = written
+            await asyncio.sleep(0.4)
+        assert written < 50_000_000
+        writer.transport.abort()
+        await until(lambda: not running.service.pipeline.in_flight)

@@ -17,6 +17,7 @@ import httptools
 from model_serving.proxy.http.exchange import Exchange, Request
 from model_serving.proxy.http.head import CLOSE, JSON, lines, merged, offerless_head, request_fault, status_line
 from model_serving.proxy.http.memory import SMALL_BYTES
+from model_serving.proxy.http.paced import PacedTransport
 
 if TYPE_CHECKING:
     from model_serving.proxy.http.server import Server
@@ -34,6 +35,9 @@ class _RefusedError(Exception):
 
 class Connection(asyncio.Protocol):
     """The protocol of one client connection, and the callbacks of its parser."""
+
+    _paced: PacedTransport | None = None
+    """The transport, where the client speaks TLS."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -65,6 +69,9 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but name
+        if self._server.tls is not None:
+            self._paced = PacedTransport(self._transport)
+            self._transport = cast(asyncio.Transport, self._paced)
         self._server.connections.add(self)
         if self._server.full:
             self._refuse(503, "this server has as many connections as it can serve: try again in a second")
@@ -108,6 +115,10 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._slow = False
+        if self._paced is not None:
+            self._paced.go_on()
+            if self._slow:
+                return
         self.deadline = NEVER
         if self._lingering:
             self._await_reader()

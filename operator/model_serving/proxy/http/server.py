@@ -22,8 +22,8 @@ from model_serving.proxy.http.memory import Memory
 
 BACKLOG = 4096
 HANDSHAKE_SECONDS = 10.0
-SHUTDOWN_SECONDS = 5.0
-"""How long a client may take to confirm the end of a TLS connection."""
+SHUTDOWN_SECONDS = 20.0
+"""How long a client may take to read the last piece (`paced.py`) and to confirm the end of a TLS connection."""
 
 
 @dataclass(frozen=True, slots=True)
