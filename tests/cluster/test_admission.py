@@ -215,8 +215,8 @@ def test_a_config_names_only_secrets_that_its_author_may_read(admission: Admissi
 
 
 def test_a_certificate_is_named_only_by_who_may_read_it(admission: Admission) -> None:
-    _grant(admission, "carol", "alice", [_endpoints(), _secrets("hers", "pair")])
-    _grant(admission, "dave", "bob", [_endpoints(), _secrets("hers")])
+    _grant(admission, "pair-of-alice", "alice", [_endpoints(), _secrets("hers", "pair")])
+    _grant(admission, "hers-of-bob", "bob", [_endpoints(), _secrets("hers")])
     api, manifest = admission.api, with_secret(changed(BASE.manifest(), "certified"), "hers")
     tls = {"spec": {"proxy": {"tls": {"secretName": "pair"}}}}
     assert (made := api.create(PUBLIC, manifest, dry_run=False, user="bob")).ok, made.message
@@ -393,8 +393,8 @@ def test_policies_and_crd_are_sound(admission: Admission) -> None:
     ours = [policy for policy in policies if policy["metadata"]["name"].startswith("model-serving-")]
     bad = [c for c in admission.api.send("GET", CRD_PATH).body["status"]["conditions"] if c["status"] != "True"]
 
-    assert len(ours) == 4
-    assert [policy["status"].get("typeChecking", {}).get("expressionWarnings") for policy in ours] == [None] * 4
+    assert len(ours) == 5
+    assert [policy["status"].get("typeChecking", {}).get("expressionWarnings") for policy in ours] == [None] * 5
     assert bad == []
 
 

@@ -19,7 +19,7 @@ from model_serving.proxy.errors import EndpointNotFound, LimitExceeded, Overload
 from model_serving.proxy.http.exchange import Exchange
 from model_serving.proxy.http.head import JSON, lines
 from model_serving.proxy.limits import Asking, Limiter
-from model_serving.proxy.relay import CLIENT_GONE, InFlight, Relay, Timeouts
+from model_serving.proxy.relay import CLIENT_GONE, InFlight, Relay, Timeouts, as_proxy_error
 from model_serving.proxy.routing import choose
 from model_serving.proxy.runtime import Runtime
 from model_serving.proxy.state import State
@@ -159,8 +159,8 @@ class Pipeline:
         parked.exchange.listener = None
         try:
             self._serve(parked.exchange, parked.course)
-        except ProxyError as error:
-            self._refuse(parked.exchange, parked.course, error)
+        except Exception as error:
+            self._refuse(parked.exchange, parked.course, as_proxy_error(error))
 
     def _give_up(self, parked: Parked, now: float) -> None:
         if parked.exchange.done:  # its client has left

@@ -131,7 +131,7 @@ class Relay:
         """Sends the request off."""
         self._exchange.listener = self
         self._in_flight.add(self)
-        self._fetch = self._delivery.send(self)
+        self._send()
 
     def cut(self) -> None:
         """Ends the call at once."""
@@ -182,6 +182,9 @@ class Relay:
         if not self._streaming:
             self._collect(data)
             return
+        ended = self._delivery.complete
+        if ended:
+            return  # what follows the end mark is nobody's, and must not hold up the end
         self._last_byte = self._in_flight.now()
         try:
             piece = self._delivery.feed(data)
@@ -209,7 +212,7 @@ class Relay:
     def response_failed(self, failure: Failure) -> None:
         self._fetch = None
         if self._delivery.again(failure, 0):
-            self._fetch = self._delivery.send(self)
+            self._send()
         else:
             self._fail(self._delivery.broken(failure))
 
@@ -233,6 +236,12 @@ class Relay:
             self._fetch.resume()
 
     # Inside
+
+    def _send(self) -> None:
+        try:
+            self._fetch = self._delivery.send(self)
+        except Exception as error:
+            self._fail(error)
 
     def _collect(self, data: bytes) -> None:
         collected = self._collected
@@ -302,7 +311,7 @@ class Relay:
         self._settle(self._streaming)
 
     def _fail(self, reason: Exception) -> None:
-        error = reason if isinstance(reason, ProxyError) else _fault(reason)
+        error = as_proxy_error(reason)
         answer = self._delivery.refused(error)
         if self._streaming:
             self._exchange.end(error.event())
@@ -348,8 +357,10 @@ class Relay:
         self.deadline = min(self._until, idle_until)
 
 
-def _fault(error: Exception) -> ProxyError:
-    """What a client hears of a fault in this program. Left to the loop, it would end the upstream's connection only."""
+def as_proxy_error(error: Exception) -> ProxyError:
+    """What a client hears, of a fault in this program too. Left to the loop, that would leave the call unanswered."""
+    if isinstance(error, ProxyError):
+        return error
     log.error("a call failed because of a fault in this program", exc_info=error)
     return ProxyError("this server failed to handle the call")
 

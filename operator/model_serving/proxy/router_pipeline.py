@@ -17,7 +17,7 @@ from model_serving.proxy.http.exchange import Exchange
 from model_serving.proxy.http.head import JSON, lines
 from model_serving.proxy.identity import Identity
 from model_serving.proxy.pipeline import RequestIds, models_body
-from model_serving.proxy.relay import InFlight, Relay, Timeouts
+from model_serving.proxy.relay import InFlight, Relay, Timeouts, as_proxy_error
 from model_serving.proxy.router import Entry, EntryState
 from model_serving.proxy.router_call import RoutedCall, RouterServices, forwarded
 from model_serving.proxy.router_journal import Passing
@@ -151,8 +151,8 @@ class RouterPipeline:
             passing.exchange.listener = None
             try:
                 self._pass_on(passing)
-            except ProxyError as error:
-                self._refuse(passing, error)
+            except Exception as error:
+                self._refuse(passing, as_proxy_error(error))
 
     def _list_models(self, passing: Passing, principal: Principal) -> None:
         names = sorted(name for name, access in self._access.items() if access.allows(principal))

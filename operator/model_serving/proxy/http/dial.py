@@ -61,7 +61,7 @@ class Dialler:
                 return await self._try_all(origin, turn, make)
         except TimeoutError:
             raise DialError(Cause.CONNECT, f"no connection within {self._seconds:g} s") from None
-        except (OSError, UnicodeError) as error:
+        except (OSError, ValueError, OverflowError) as error:  # a name or a port that cannot be
             raise DialError(Cause.CONNECT, _reason(error)) from None
 
     async def _try_all(self, origin: Origin, turn: int, make: Callable[[str], ClientConnection]) -> ClientConnection:
