@@ -339,7 +339,8 @@ class Ledger:
         numbers = [int(n) for n in reply[4:]]
         for place, (account, _, held) in enumerate(asked):
             granted, at, total, wait = numbers[4 * place : 4 * place + 4]
-            account.known, account.known_at = total, now
+            # A store that was emptied hears of what it has forgotten one proxy at a time: what was known holds.
+            account.known, account.known_at = max(total, account.known) if opens_in > 0 else total, now
             account.alone = account.charge
             account.told(held, step)
             if granted > 0:
