@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -17,18 +19,26 @@ PACKAGE = "redis-server"
 
 def find_program() -> str:
     """The server's program; it is installed where the tests may do that. Skips the test otherwise."""
+    if not _found() and shutil.which("apt-get") and os.geteuid() == 0:
+        _install()
     found = _found()
-    if not found and shutil.which("apt-get") and os.geteuid() == 0:
-        # RUNLEVEL: the package must not start a service of its own.
-        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-        command = ["apt-get", "install", "--yes", "--no-install-recommends", PACKAGE]
-        if subprocess.run(command, env=environment, capture_output=True, check=False).returncode:
-            subprocess.run(["apt-get", "update"], env=environment, capture_output=True, check=False)
-            subprocess.run(command, env=environment, capture_output=True, check=False)
-        found = _found()
     if not found:
         pytest.skip(f"neither {' nor '.join(PROGRAMS)} is installed")
     return found
+
+
+def _install() -> None:
+    """One test process at a time: the others find the program when it is their turn."""
+    # RUNLEVEL: the package must not start a service of its own.
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
+    apt = ["apt-get", "--option", "DPkg::Lock::Timeout=120"]
+    command = [*apt, "install", "--yes", "--no-install-recommends", PACKAGE]
+    with open(Path(tempfile.gettempdir()) / "model-serving-tests-packages.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if _found() or not subprocess.run(command, env=environment, capture_output=True, check=False).returncode:
+            return
+        subprocess.run([*apt, "update"], env=environment, capture_output=True, check=False)
+        subprocess.run(command, env=environment, capture_output=True, check=False)
 
 
 def _found() -> str:
