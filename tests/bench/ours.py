@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -22,7 +21,7 @@ from tests.bench.interpreter import Interpreter, with_sources
 from tests.bench.machine import on_core
 from tests.bench.targets import Started, Target, answering
 from tests.bench.workload import ENDPOINT, MODEL, USERS, Speech
-from tests.proxy.processes import Child
+from tests.proxy.processes import Child, launch
 
 _COMMAND = "from model_serving.cli import main; main(['{name}'])"
 _ROUTER_KEY = "key-between-router-and-proxy"
@@ -96,24 +95,11 @@ def start_proxy(stage: Stage, features: Features) -> Child:
 
 def _start(name: str, stage: Stage, **settings: str) -> Child:
     """A process of ours as the local platform starts it, but with any interpreter."""
-    log = stage.folder / f"{name}.log"
-    read, pipe = os.pipe()
-    settings = {
-        "HOST": "127.0.0.1", "PORT": "0", "ADMIN_PORT": "0", "DRAIN_DELAY_SECONDS": "0", "CONTROL_FD": str(read),
-    } | settings  # fmt: skip
-    with on_core(stage.core), log.open("ab") as errors:
-        process = subprocess.Popen(
-            [stage.interpreter.program, "-c", _COMMAND.format(name=name)],
-            env=with_sources() | {f"MODEL_SERVING_{key}": value for key, value in settings.items()},
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            pass_fds=(read,),
-        )
-    os.close(read)
-    assert process.stdout is not None
-    ports = json.loads(process.stdout.readline() or b"{}")
-    subprocess.Popen(["cat"], stdin=process.stdout, stdout=subprocess.DEVNULL)  # reads the access log to its end
-    return Child(process, pipe, ports.get("listening", 0), ports.get("admin", 0), log)
+    command = [str(stage.interpreter.program), "-c", _COMMAND.format(name=name)]
+    with on_core(stage.core):
+        child = launch(command, with_sources(), stage.folder / f"{name}.log", {"DRAIN_DELAY_SECONDS": "0"} | settings)
+    subprocess.Popen(["cat"], stdin=child.process.stdout, stdout=subprocess.DEVNULL)  # reads the log to its end
+    return child
 
 
 def policy(features: Features = EVERYTHING, **changes: Any) -> Policy:

@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,14 +82,18 @@ class Child:
 
 def start(program: str, log: Path, **environment: str) -> Child:
     """Starts PROXY or ROUTER on free ports and waits until it listens."""
+    settings = {"DRAIN_DELAY_SECONDS": "0.3"} | environment
+    return launch([sys.executable, "-c", program], os.environ, log, settings)
+
+
+def launch(command: Sequence[str], environ: Mapping[str, str], log: Path, settings: Mapping[str, str]) -> Child:
+    """Starts any such command with these settings on free ports and waits until it listens."""
     read, pipe = os.pipe()
-    settings = {
-        "HOST": "127.0.0.1", "PORT": "0", "ADMIN_PORT": "0", "DRAIN_DELAY_SECONDS": "0.3", "CONTROL_FD": str(read),
-    } | environment  # fmt: skip
+    settings = {"HOST": "127.0.0.1", "PORT": "0", "ADMIN_PORT": "0", "CONTROL_FD": str(read), **settings}
     with log.open("ab") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-c", program],
-            env=os.environ | {f"MODEL_SERVING_{name}": value for name, value in settings.items()},
+            command,
+            env={**environ, **{f"MODEL_SERVING_{name}": value for name, value in settings.items()}},
             stdout=subprocess.PIPE,
             stderr=errors,
             pass_fds=(read,),

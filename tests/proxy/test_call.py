@@ -46,10 +46,10 @@ def test_other_paths_do_not_exist(path: str) -> None:
 
 
 def test_a_path_that_is_too_long_does_not_exist_and_is_not_remembered() -> None:
-    before = call._find_route.cache_info().currsize
+    before = call._route_of.cache_info().currsize
     with pytest.raises(EndpointNotFound):
         route_of(b"POST", b"/serving-endpoints/%b/invocations" % (b"a" * 1024))
-    assert call._find_route.cache_info().currsize == before
+    assert call._route_of.cache_info().currsize == before
 
 
 def test_models_is_read_with_get() -> None:

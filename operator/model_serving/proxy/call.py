@@ -58,11 +58,8 @@ class Call(msgspec.Struct, frozen=True, gc=False):
 
 def find_route(path: bytes) -> Route | None:
     """The route of a path without its query; None when there is none."""
-    return _find_route(path) if len(path) <= _LONGEST_PATH else None
-
-
-@lru_cache(maxsize=4096)
-def _find_route(path: bytes) -> Route | None:
+    if len(path) > _LONGEST_PATH:
+        return None
     segments = [unquote(part) for part in path.decode("latin-1").split("/")]
     if segments[:2] != ["", "serving-endpoints"] or "" in segments[2:]:
         return None
@@ -83,10 +80,13 @@ def route_of(method: bytes, target: bytes) -> Route:
     return _route_of(method, target) if len(target) <= _LONGEST_PATH else _read_route(method, target)
 
 
+def origin_form(target: bytes) -> bytes:
+    """A target without scheme and host, which clients send to proxies (RFC 9112, section 3.2.2)."""
+    return target if target.startswith(b"/") else b"/" + target.partition(b"://")[2].partition(b"/")[2]
+
+
 def _read_route(method: bytes, target: bytes) -> Route:
-    path = target.partition(b"?")[0]
-    if not path.startswith(b"/"):  # absolute form, as clients send it to proxies
-        path = b"/" + path.partition(b"://")[2].partition(b"/")[2]
+    path = origin_form(target.partition(b"?")[0])
     route = find_route(path)
     if route is None:
         raise EndpointNotFound(f"no API found for '{_shown(method)} {_shown(path)}'")

@@ -17,7 +17,7 @@ from model_serving.proxy.call import model_of, parse_call, parse_fields, route_o
 from model_serving.proxy.course import Course
 from model_serving.proxy.errors import EndpointNotFound, LimitExceeded, Overloaded, ProxyError, Unavailable
 from model_serving.proxy.http.exchange import Exchange
-from model_serving.proxy.http.head import JSON, lines
+from model_serving.proxy.http.head import JSON, JSON_HEAD, lines
 from model_serving.proxy.limits import Asking, Limiter
 from model_serving.proxy.relay import CLIENT_GONE, InFlight, Relay, Timeouts, as_proxy_error
 from model_serving.proxy.routing import choose
@@ -174,7 +174,7 @@ class Pipeline:
         runtime = course.runtime
         assert runtime is not None
         names = [runtime.endpoint] if runtime.access.allows(principal) else []
-        exchange.respond(200, lines([JSON]) + course.head(), models_body(names))
+        exchange.respond(200, JSON_HEAD + course.head(), models_body(names))
 
     def _refuse(self, exchange: Exchange, course: Course, error: ProxyError) -> None:
         head = lines([JSON, *error.headers()]) + course.head()

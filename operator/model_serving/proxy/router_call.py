@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from model_serving.proxy.auth import GROUPS, PRINCIPAL, ROUTER_KEY, Principal, encode_principal
+from model_serving.proxy.call import origin_form
 from model_serving.proxy.errors import ProxyError, Unavailable
 from model_serving.proxy.hosts import Leave
 from model_serving.proxy.http.exchange import Request
@@ -118,9 +119,7 @@ def _origin(address: str) -> Origin:
 
 def forwarded(request: Request, principal: Principal, router_key: str, id_head: bytes) -> bytes:
     """The request that a proxy gets."""
-    target = request.target
-    if not target.startswith(b"/"):
-        target = b"/" + target.partition(b"://")[2].partition(b"/")[2]
+    target = origin_form(request.target)
     name, groups = encode_principal(principal)
     kept = [(header, request.headers[header]) for header in FORWARDED if header in request.headers]
     own = [(b"host", request.headers.get(b"host", b"model-serving")), (PRINCIPAL, name), (GROUPS, groups)]

@@ -14,7 +14,7 @@ from model_serving.proxy.auth import Principal
 from model_serving.proxy.call import Route, decode_object, model_of, route_of
 from model_serving.proxy.errors import EndpointNotFound, Overloaded, ProxyError, Unavailable
 from model_serving.proxy.http.exchange import Exchange
-from model_serving.proxy.http.head import JSON, lines
+from model_serving.proxy.http.head import JSON, JSON_HEAD, lines
 from model_serving.proxy.identity import Identity
 from model_serving.proxy.pipeline import RequestIds, models_body
 from model_serving.proxy.relay import InFlight, Relay, Timeouts, as_proxy_error
@@ -131,8 +131,6 @@ class RouterPipeline:
 
     def _hold(self, passing: Passing) -> None:
         number = id(passing)
-        if number in self._held:
-            return
         if len(self._held) >= MAX_HELD:
             raise Unavailable(f"endpoint {passing.endpoint} is starting, and many calls wait for it already")
         passing.hold_until = self._now + self._bounds.hold_seconds
@@ -156,7 +154,7 @@ class RouterPipeline:
 
     def _list_models(self, passing: Passing, principal: Principal) -> None:
         names = sorted(name for name, access in self._access.items() if access.allows(principal))
-        passing.exchange.respond(200, lines([JSON]) + passing.head(), models_body(names))
+        passing.exchange.respond(200, JSON_HEAD + passing.head(), models_body(names))
 
     def _answer_openly(self, passing: Passing) -> bool:
         """What needs no caller: health, and the discovery that clients do before each call."""
@@ -168,7 +166,7 @@ class RouterPipeline:
             exchange.respond(200, b"content-type: text/plain\r\n" + passing.head(), b"ok\n")
             return True
         if path == b"/.well-known/databricks-config":
-            exchange.respond(200, lines([JSON]) + passing.head(), self._discovery(request.headers))
+            exchange.respond(200, JSON_HEAD + passing.head(), self._discovery(request.headers))
             return True
         return False
 

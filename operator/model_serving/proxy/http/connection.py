@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, cast
 import httptools
 
 from model_serving.proxy.http.exchange import Exchange, Request
-from model_serving.proxy.http.head import CLOSE, JSON, lines, merged, offerless_head, request_fault, status_line
+from model_serving.proxy.http.head import (
+    CLOSE,
+    JSON,
+    JSON_HEAD,
+    lines,
+    merged,
+    offerless_head,
+    request_fault,
+    status_line,
+)
 from model_serving.proxy.http.memory import SMALL_BYTES
 from model_serving.proxy.http.paced import PacedTransport
 
@@ -287,7 +296,7 @@ class Connection(asyncio.Protocol):
                 return
             self._last = True
             body = self._server.refusal(500, "this server failed to handle the call", request.target)
-            exchange.respond(500, lines([JSON]) + self._server.identify(request.headers), body)
+            exchange.respond(500, JSON_HEAD + self._server.identify(request.headers), body)
 
     def _next(self) -> None:
         # A loop, not a recursion: one read may hold a thousand requests that are all answered at once.
