@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from typing import Any
 
 import pytest
@@ -105,6 +106,17 @@ async def test_an_end_mark_counts_although_the_upstream_keeps_the_transfer_open(
         raw(HEAD + b"transfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n" % (len(ONE + DONE), ONE + DONE))
     )
     assert (await asyncio.wait_for(ask(running), 15)).body == ONE + DONE
+
+
+async def test_what_an_upstream_waits_with_the_end_is_no_time_between_tokens(
+    running: Running, upstream: FakeUpstream
+) -> None:
+    events = b'data: {"choices":[{"delta":{}}],"usage":{"prompt_tokens":1,"completion_tokens":3}}\n\n' + DONE
+    upstream.scripts.append(raw(HEAD + b"transfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n" % (len(events), events)))
+    await asyncio.wait_for(ask(running), 15)
+    page = (await call(running.admin_port, "/metrics")).body.decode()
+    (total,) = re.findall(r"^model_serving_time_per_output_token_seconds_sum{.*} (\S+)$", page, re.MULTILINE)
+    assert float(total) < 0.5, "the upstream kept the transfer open for two seconds"
 
 
 async def test_comments_event_names_and_ids_are_left_out(running: Running, upstream: FakeUpstream) -> None:

@@ -64,8 +64,8 @@ class Delivery(Protocol):
     def refused(self, error: ProxyError) -> Answer:
         """The answer that tells `error`; of a stream that has begun only its event is sent."""
 
-    def settled(self, status: int, first_byte: float, now: float) -> None:
-        """The call has ended with `status`; `first_byte`: when its first answer byte came, 0 when none did."""
+    def settled(self, status: int, first_byte: float, last_byte: float, now: float) -> None:
+        """The call has ended with `status`; when its answer's first and last byte came, 0 when none did."""
 
 
 class Timeouts(msgspec.Struct, frozen=True, gc=False):
@@ -337,7 +337,7 @@ class Relay:
             self._drop_collected()
         self._exchange.listener = None
         self._in_flight.discard(self)
-        self._delivery.settled(status, self._first_byte, self._in_flight.now())
+        self._delivery.settled(status, self._first_byte, self._last_byte, self._in_flight.now())
 
     def _abort_fetch(self) -> None:
         fetch, self._fetch = self._fetch, None

@@ -92,7 +92,7 @@ class RoutedCall:
         head = lines([JSON, *error.headers()]) + self._passing.head()
         return Answer(error.status, head, error.body(self._passing.openai))
 
-    def settled(self, status: int, first_byte: float, now: float) -> None:
+    def settled(self, status: int, first_byte: float, last_byte: float, now: float) -> None:
         self._release()
         self._services.journal.ended(self._name, status)
 

@@ -140,9 +140,9 @@ class TargetCall:
         head = lines([JSON, *error.headers()]) + self._course.head()
         return Answer(error.status, head, error.body(self._course.route.openai))
 
-    def settled(self, status: int, first_byte: float, now: float) -> None:
+    def settled(self, status: int, first_byte: float, last_byte: float, now: float) -> None:
         course = self._course
-        course.status, course.first_byte = status, first_byte
+        course.status, course.first_byte, course.last_byte = status, first_byte, last_byte
         if self._stream is not None:
             course.usage = self._stream.usage
         if course.reservation is not None:
