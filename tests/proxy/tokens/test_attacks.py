@@ -292,7 +292,8 @@ def test_without_issuers_every_token_is_a_strangers() -> None:
     assert known(mint(), issuers=[]) == ""
 
 
-GOOD = {"RS256": mint(), "ES256": Mint(ec_key(), "ES256", {"kid": "e1"}).token()}
+# No segment of the one is a segment of the other: put together, they never spell a good token.
+GOOD = {"RS256": mint(jti="r"), "ES256": Mint(ec_key(), "ES256", {"kid": "e1"}, {"jti": "e"}).token()}
 VERIFIER = TokenVerifier(ISSUERS)
 
 
