@@ -13,6 +13,7 @@ Files of a proxy (below one root, see `Layout`):
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 
 import msgspec
@@ -169,3 +170,37 @@ TLS_CERTIFICATE, TLS_KEY = "tls.crt", "tls.key"
 
 CREDENTIAL_MISSING = "missing"
 """`CredentialReport.problem` of a Secret or key that is not there (other texts: unreadable, empty)."""
+
+
+class EntryState(StrEnum):
+    """Whether an endpoint can be called."""
+
+    READY = "ready"
+    STARTING = "starting"
+    """On its first start: calls are held for a while."""
+    NOT_READY = "not_ready"
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One endpoint in the router's table, by the name that clients use.
+
+    `addresses` are HOST:PORT of its ready proxies; `message` says why it is not ready.
+    """
+
+    addresses: list[str] = []
+    state: EntryState = EntryState.READY
+    message: str = ""
+    grants: list[Grant] = []
+    task: str = ""
+
+    def __post_init__(self) -> None:
+        for address in self.addresses:
+            split_address(address)
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """HOST:PORT or [HOST]:PORT. ValueError."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise ValueError(f"{address} is not HOST:PORT")
+    return host.removeprefix("[").removesuffix("]"), int(port)

@@ -21,10 +21,9 @@ from typing import Any, cast
 from model_serving.proxy.app import ProxyService
 from model_serving.proxy.control import Message as Told
 from model_serving.proxy.control import User
-from model_serving.proxy.router import Entry
 from model_serving.proxy.router_app import RouterService
 from model_serving.proxy.settings import ProxySettings, RouterSettings
-from model_serving.proxy_config import Grant, Limit
+from model_serving.proxy_config import Entry, Grant, Limit
 from tests.fuzz import oracle
 from tests.fuzz.corpus import ANSWERS, CALLS, STREAMS
 from tests.fuzz.mutation import mutate, pieces

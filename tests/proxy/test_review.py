@@ -15,9 +15,8 @@ from model_serving.proxy.http.exchange import Exchange
 from model_serving.proxy.http.server import Server, listen
 from model_serving.proxy.providers.openai import OpenAI
 from model_serving.proxy.refusals import refusal_body
-from model_serving.proxy.router import EntryState
 from model_serving.proxy.sse import PassThrough
-from model_serving.proxy_config import CredentialFile, Limit
+from model_serving.proxy_config import CredentialFile, EntryState, Limit
 from tests.fakes.upstream import FakeUpstream, Received, silence, whole
 from tests.proxy.certificates import make_pair
 from tests.proxy.harness import (

@@ -12,10 +12,9 @@ from typing import Any
 import pytest
 
 from model_serving.proxy.control import Message, User
-from model_serving.proxy.router import Entry, EntryState
 from model_serving.proxy.router_app import RouterService
 from model_serving.proxy.settings import ProcessSettings, RouterSettings
-from model_serving.proxy_config import Grant
+from model_serving.proxy_config import Entry, EntryState, Grant
 from tests.fakes.upstream import FakeUpstream, events_of, raw, silence, stream, whole
 from tests.proxy.harness import MESSAGES, Answer, Running, call, chat, read_answer, request_bytes, until
 

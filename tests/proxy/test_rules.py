@@ -11,11 +11,11 @@ from model_serving.proxy.auth import Principal
 from model_serving.proxy.errors import EndpointNotFound, PermissionDenied, Unavailable
 from model_serving.proxy.hosts import HostClass, Leave, host_class, refusal, scheme_refusal
 from model_serving.proxy.http.head import clean_value, status_line
-from model_serving.proxy.router import Balancer, split_address
+from model_serving.proxy.router import Balancer
 from model_serving.proxy.routing import choose
 from model_serving.proxy.runtime import split_url
 from model_serving.proxy.settings import ProcessSettings, ProxySettings, RouterSettings, SettingsError
-from model_serving.proxy_config import Grant, Target
+from model_serving.proxy_config import Grant, Target, split_address
 
 PUBLIC, PRIVATE, LOOPBACK, NEVER = HostClass.PUBLIC, HostClass.PRIVATE, HostClass.LOOPBACK, HostClass.NEVER
 

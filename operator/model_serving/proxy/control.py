@@ -14,7 +14,7 @@ from collections.abc import Callable
 import msgspec
 
 from model_serving.proxy.auth import Principal
-from model_serving.proxy.router import Entry
+from model_serving.proxy_config import Entry
 
 log = logging.getLogger(__name__)
 MAX_LINE_BYTES = 16 * 1024 * 1024
@@ -39,6 +39,8 @@ class Message(msgspec.Struct, frozen=True):
     table: dict[str, Entry] | None = None
     users: dict[str, User] | None = None
     """Users by the hexadecimal SHA-256 of their token."""
+    management: str | None = None
+    """HOST:PORT of the REST API."""
 
 
 class ControlPipe(asyncio.Protocol):

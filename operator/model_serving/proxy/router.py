@@ -1,48 +1,9 @@
-"""The router's table: which endpoint is served where. Plain values and the choice among them; sans-I/O.
-
-A port: the local platform fills it through the control pipe, Kubernetes through `cli.py`.
-"""
+"""The choice among the proxies of an endpoint; sans-I/O. The table that names them is in `proxy_config.py`."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from enum import StrEnum
-
-import msgspec
-
-from model_serving.proxy_config import Grant
-
-
-class EntryState(StrEnum):
-    """Whether an endpoint can be called."""
-
-    READY = "ready"
-    STARTING = "starting"
-    """On its first start: calls are held for a while."""
-    NOT_READY = "not_ready"
-
-
-class Entry(msgspec.Struct, frozen=True):
-    """One endpoint. `addresses` are HOST:PORT of its ready proxies; `message` says why it is not ready."""
-
-    addresses: list[str] = []
-    state: EntryState = EntryState.READY
-    message: str = ""
-    grants: list[Grant] = []
-    task: str = ""
-
-    def __post_init__(self) -> None:
-        for address in self.addresses:
-            split_address(address)
-
-
-def split_address(address: str) -> tuple[str, int]:
-    """HOST:PORT or [HOST]:PORT. ValueError."""
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
-        raise ValueError(f"{address} is not HOST:PORT")
-    return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 class Balancer:

@@ -14,10 +14,11 @@ from model_serving.proxy.http.head import JSON, lines
 from model_serving.proxy.http.pool import Fetch, Origin, Pool
 from model_serving.proxy.http.response import Cause, Failure, ResponseListener
 from model_serving.proxy.relay import Answer
-from model_serving.proxy.router import Balancer, Entry, split_address
+from model_serving.proxy.router import Balancer
 from model_serving.proxy.router_journal import Passing, RouterJournal
 from model_serving.proxy.sse import EventSplitter
 from model_serving.proxy.upstream import EVENT_STREAM
+from model_serving.proxy_config import Entry, split_address
 
 FORWARDED = (b"content-type", b"accept", b"user-agent", b"traceparent", b"tracestate")
 """The client's headers that a proxy may see."""

@@ -18,9 +18,9 @@ from model_serving.proxy.http.head import JSON, JSON_HEAD, lines
 from model_serving.proxy.identity import Identity
 from model_serving.proxy.pipeline import RequestIds, models_body
 from model_serving.proxy.relay import InFlight, Relay, Timeouts, as_proxy_error
-from model_serving.proxy.router import Entry, EntryState
 from model_serving.proxy.router_call import RoutedCall, RouterServices, forwarded
 from model_serving.proxy.router_journal import Passing
+from model_serving.proxy_config import Entry, EntryState
 
 _SANE_HOST = re.compile(rb"[A-Za-z0-9.:\[\]_-]{1,255}").fullmatch
 MAX_HELD = 512

@@ -1,0 +1,1 @@
+"""Databricks' REST API of a workspace, over the ports of `stores.py`."""

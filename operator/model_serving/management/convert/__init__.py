@@ -1,0 +1,1 @@
+"""Between Databricks' JSON and the resource, both ways. Pure."""

@@ -1,0 +1,7 @@
+"""All operations of the REST API, in the order of the reference."""
+
+from __future__ import annotations
+
+from model_serving.management.call import Operation
+
+OPERATIONS: list[Operation] = []
