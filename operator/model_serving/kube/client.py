@@ -9,8 +9,10 @@ Objects are plain manifests. Used by `controller/` and `management/`; opened onc
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
 import random
+import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -21,7 +23,7 @@ import aiohttp
 
 from model_serving.kube.config import Connection
 from model_serving.kube.credentials import CredentialsError
-from model_serving.kube.errors import Expired, KubeError, NotFound, Unavailable, error_of
+from model_serving.kube.errors import Expired, KubeError, NotFound, Unauthorized, Unavailable, error_of
 from model_serving.kube.request import (
     APPLY,
     JSON,
@@ -41,6 +43,7 @@ from model_serving.kube.session import RequestCounts, open_session
 
 PAGE = 500
 _LONGEST_WATCH_LINE = 16 * 1024 * 1024
+_TOKEN = re.compile(r"[!-~]{1,16384}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,20 @@ class Client:
         self._retries = retries or Retries()
         self._rand = rand
         self._session: aiohttp.ClientSession | None = None
+        self._token = ""
+
+    def acting_as(self, token: str) -> Client:
+        """A view of this open client whose requests carry `token` alone; a 401 is final. Costs nothing, is not closed:
+        connections, bounds and counts are shared. Raises `Unauthorized` for what can be no token."""
+        if self.connection.client_certificate:
+            # It belongs to the TLS connection, and the API server asks it first: every caller would be its owner.
+            raise RuntimeError("acting for a caller: the connection must not have a client certificate of its own")
+        if not _TOKEN.fullmatch(token):
+            raise Unauthorized("acting for a caller: what was presented is no bearer token", status=401)
+        view = copy.copy(self)
+        view._token = token
+        view._session = self._open
+        return view
 
     async def __aenter__(self) -> Self:
         self._session = open_session(self.connection, self.counts)
@@ -272,11 +289,13 @@ class Client:
             raise Unavailable(f"{request}: {error}") from None
 
     def _arguments(self, request: Request, timeout: aiohttp.ClientTimeout) -> dict[str, Any]:
+        # The session presents its own credentials to whatever has none.
+        headers = {**request.headers, "Authorization": f"Bearer {self._token}"} if self._token else request.headers
         return {
             "method": request.method,
             "url": self.connection.server + request.path,
             "params": request.query,
-            "headers": request.headers,
+            "headers": headers,
             "data": request.body,
             "timeout": timeout,
             "allow_redirects": False,

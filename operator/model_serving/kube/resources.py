@@ -52,6 +52,12 @@ EVENTS = Resource("Event", "events", "events.k8s.io", "v1")
 LEASES = Resource("Lease", "leases", "coordination.k8s.io", "v1")
 ENDPOINT_SLICES = Resource("EndpointSlice", "endpointslices", "discovery.k8s.io", "v1")
 SECRETS = Resource("Secret", "secrets", "", "v1")
+SELF_SUBJECT_REVIEWS = Resource(
+    "SelfSubjectReview", "selfsubjectreviews", "authentication.k8s.io", "v1", namespaced=False
+)
+SELF_SUBJECT_ACCESS_REVIEWS = Resource(
+    "SelfSubjectAccessReview", "selfsubjectaccessreviews", "authorization.k8s.io", "v1", namespaced=False
+)
 CUSTOM_RESOURCE_DEFINITIONS = Resource(
     "CustomResourceDefinition", "customresourcedefinitions", "apiextensions.k8s.io", "v1", namespaced=False
 )
