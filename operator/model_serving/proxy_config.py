@@ -192,10 +192,25 @@ class Entry(msgspec.Struct, frozen=True):
     message: str = ""
     grants: list[Grant] = []
     task: str = ""
+    tls: bool = False
+    """Whether its proxies speak TLS."""
+    server_name: str = ""
+    """The name that their certificate must be for, such as the Service's; empty: the address itself."""
 
     def __post_init__(self) -> None:
         for address in self.addresses:
             split_address(address)
+
+
+class News(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a router learns of its workspace; each part that is there replaces the former value whole."""
+
+    table: dict[str, Entry] | None = None
+    """Endpoints by the name that clients use."""
+    issuers: list[Issuer] | None = None
+    """Whose tokens callers may show."""
+    workspace_id: str | None = None
+    """Digits: the number that clients see as the workspace's."""
 
 
 def split_address(address: str) -> tuple[str, int]:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import msgspec
 
 from model_serving.proxy.auth import Principal
-from model_serving.proxy_config import Entry
+from model_serving.proxy_config import News
 
 log = logging.getLogger(__name__)
 MAX_LINE_BYTES = 16 * 1024 * 1024
@@ -32,11 +32,10 @@ class User(msgspec.Struct, frozen=True):
         return Principal(self.principal, frozenset(self.groups))
 
 
-class Message(msgspec.Struct, frozen=True):
+class Message(News, frozen=True):
     """One line; each part that it carries replaces the former value."""
 
     router_key: str | None = None
-    table: dict[str, Entry] | None = None
     users: dict[str, User] | None = None
     """Users by the hexadecimal SHA-256 of their token."""
     management: str | None = None
