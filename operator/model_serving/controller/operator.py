@@ -25,7 +25,6 @@ from model_serving.controller.handlers import build_registry
 from model_serving.controller.health import HealthServer
 from model_serving.controller.history import Histories
 from model_serving.controller.intake import Intake
-from model_serving.controller.issuers import Issuers
 from model_serving.controller.lease import Lease
 from model_serving.controller.logs import configure_logs
 from model_serving.controller.metrics import Metrics
@@ -39,6 +38,7 @@ from model_serving.controller.tools import Tools
 from model_serving.controller.watches import build_watches, fill, watched_by_kopf, watched_by_us
 from model_serving.kube.client import Client
 from model_serving.kube.config import ConfigError, Connection, connect
+from model_serving.kube.issuers.renewal import Issuers
 
 log = logging.getLogger(__name__)
 

@@ -27,9 +27,9 @@ from model_serving.controller.desired.owner import OPERATOR, Owner, owner_of, po
 from model_serving.controller.desired.service import service_url
 from model_serving.controller.desired.shape import shape_of
 from model_serving.controller.evidence import MOST_PROXIES
-from model_serving.controller.issuers import recorded_issuers
 from model_serving.controller.nudge import nudge
 from model_serving.controller.pulse import Pulse
+from model_serving.controller.recorded_issuers import recorded_issuers
 from model_serving.controller.reshape_gate import ReshapeGate
 from model_serving.controller.tools import Tools
 from model_serving.controller.wanted import wanted_children

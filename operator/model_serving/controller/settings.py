@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from model_serving.controller.issuer_settings import IssuerSetting, parse_issuers, quoted
+from model_serving.kube.issuers.settings import IssuerSetting, parse_issuers, quoted
 
 PREFIX = "MODEL_SERVING_"
 TUNABLE = (

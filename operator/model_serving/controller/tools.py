@@ -9,12 +9,12 @@ from model_serving.controller.children import Children
 from model_serving.controller.events import Recorder
 from model_serving.controller.evidence import Observer
 from model_serving.controller.history import Histories
-from model_serving.controller.issuers import Issuers
 from model_serving.controller.metrics import Metrics
 from model_serving.controller.queue import Queue
 from model_serving.controller.settings import Settings
 from model_serving.controller.sweep import Sweeper
 from model_serving.kube.client import Client
+from model_serving.kube.issuers.renewal import Issuers
 
 
 @dataclass(frozen=True, slots=True)

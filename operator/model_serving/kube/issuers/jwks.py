@@ -1,6 +1,6 @@
 """Public keys out of a JWKS (RFC 7517): the ones that proxies can use, and of these only what is public. Pure.
 
-Called by `issuers.py` and for the keys that the setting holds.
+Called by `renewal.py` and for the keys that the setting holds.
 """
 
 from __future__ import annotations

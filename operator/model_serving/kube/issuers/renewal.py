@@ -1,7 +1,7 @@
-"""Whose tokens proxies accept: the API server's and those of the setting, with keys that are renewed as they rotate.
+"""Whose tokens count: the API server's and those of the setting, with keys that are renewed as they rotate.
 
-Started by `operator.py`; the reconciler hands the result on with each endpoint's policy. A fetch that fails changes
-nothing: the last good keys stay in force, after a restart those that an endpoint's policy was last given.
+Run by the operator, which hands the result on with each endpoint's policy, and by the router's feed. A fetch that fails
+changes nothing: the last good keys stay in force, after a restart those that were recorded before it.
 """
 
 from __future__ import annotations
@@ -15,15 +15,12 @@ from typing import Any
 
 import msgspec
 
-from model_serving.controller.desired.config_map import POLICY_FILE, POLICY_SUFFIX
-from model_serving.controller.desired.owner import Owner
-from model_serving.controller.issuer_settings import AUDIENCE, IssuerSetting
-from model_serving.controller.jwks import KeysError, public_keys
-from model_serving.controller.jwks_reader import ReadError, read_json
 from model_serving.kube.client import Client
 from model_serving.kube.errors import KubeError
-from model_serving.kube.resources import CONFIG_MAPS
-from model_serving.proxy_config import Issuer, Policy
+from model_serving.kube.issuers.jwks import KeysError, public_keys
+from model_serving.kube.issuers.reader import ReadError, read_json
+from model_serving.kube.issuers.settings import AUDIENCE, IssuerSetting
+from model_serving.proxy_config import Issuer
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +34,7 @@ Read = Callable[[str, str], Awaitable[Any]]
 
 
 class Issuers:
-    """Keeps the issuers up to date; `changed` is called whenever what proxies should be told is another."""
+    """Keeps the issuers up to date; `changed` is called whenever what should be told of them is another."""
 
     def __init__(
         self,
@@ -72,7 +69,7 @@ class Issuers:
         return {name: len(self._known[name].keys) if name in self._known else 0 for name in self._names()}
 
     def with_recorded(self, recorded: Iterable[Issuer] = ()) -> tuple[Issuer, ...]:
-        """The issuers; for those whose keys were not read yet, what a policy `recorded` of them before."""
+        """The issuers; for those whose keys were not read yet, what was `recorded` of them before."""
         before = {API_SERVER if issuer.service_accounts else issuer.issuer: issuer for issuer in recorded}
         found: dict[str, Issuer] = {}
         for name in self._names():
@@ -140,19 +137,6 @@ class Issuers:
                 raise ReadError(f"reading {place}: it is the document of another issuer")
             url = _text(discovery, "jwks_uri", place)
         return setting.with_keys(public_keys(await self._read(url, authority)))
-
-
-async def recorded_issuers(client: Client, owner: Owner) -> list[Issuer]:
-    """The issuers that an endpoint's own policy was last given. Nobody else's is believed: who may write the policy of
-    one namespace must not choose the keys of another."""
-    found = await client.find(CONFIG_MAPS, owner.namespace, f"{owner.name}-{POLICY_SUFFIX}")
-    references = found["metadata"].get("ownerReferences") or [] if found is not None else []
-    if found is None or not any(reference.get("uid") == owner.uid for reference in references):
-        return []
-    try:
-        return msgspec.json.decode((found.get("data") or {}).get(POLICY_FILE, ""), type=Policy).issuers
-    except (ValueError, RecursionError):
-        return []
 
 
 def _text(document: Any, field: str, place: str) -> str:

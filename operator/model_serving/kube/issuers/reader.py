@@ -1,4 +1,4 @@
-"""Reads JSON documents of issuers over HTTPS, within bounds of size and time. Used by `issuers.py`."""
+"""Reads JSON documents of issuers over HTTPS, within bounds of size and time. Used by `renewal.py`."""
 
 from __future__ import annotations
 

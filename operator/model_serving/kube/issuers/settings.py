@@ -1,4 +1,4 @@
-"""Other issuers than the API server's, as the operator's setting lists them: parsed once at start by `settings.py`.
+"""Other issuers than the API server's, as the setting of operator and router lists them: parsed once at their start.
 
 The fields are those of a `jwt` entry of the API server's structured authentication, laid flat.
 """
@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 import yaml
 
-from model_serving.controller.jwks import KeysError, public_keys
+from model_serving.kube.issuers.jwks import KeysError, public_keys
 from model_serving.proxy_config import Issuer
 
 MOST_ISSUERS = 16
