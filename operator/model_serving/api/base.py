@@ -110,6 +110,11 @@ class Model(BaseModel):
         """The object as it stands in YAML: camelCase, only what was set by the user or has a value."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
+    def written(self) -> dict[str, Any]:
+        """The object as somebody wrote it: camelCase, without the defaults that nobody set. What platforms store, so
+        that what was sent comes back equal."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_unset=True)
+
 
 def count_set(model: Model, *fields: str) -> int:
     """How many of the snake_case `fields` of `model` are set."""

@@ -75,6 +75,11 @@ def child_name(owner: str, suffix: str) -> str:
     return f"{owner[:keep].rstrip('-.')}-{_digest(name)[:_HASH]}-{suffix}"
 
 
+def kept_keys_name(object_name: str) -> str:
+    """Name of the Secret that holds the keys which an endpoint was given in plain text through REST."""
+    return child_name(object_name, "keys")
+
+
 def _slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
