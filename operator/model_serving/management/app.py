@@ -3,48 +3,55 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Awaitable, Callable, Sequence
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
 
-from model_serving.management.call import Call, Operation, answer, read_object
+from model_serving.management.call import Call, Operation, Patience, answer, read_object
 from model_serving.management.errors import ApiError, DoesNotExist, MethodNotAllowed, Unauthenticated, of_store
 from model_serving.stores import Caller, Platform, StoreError
 
 log = logging.getLogger(__name__)
 
+_WITH_BODY = ("POST", "PUT", "PATCH")
+_TOKEN = re.compile(r"[\x21-\x7e]+")
 
-def build_app(platform: Platform, operations: Sequence[Operation]) -> Starlette:
+
+def build_app(platform: Platform, operations: Sequence[Operation], patience: Patience | None = None) -> Starlette:
     """The application for one workspace."""
     routes = [Route("/healthz", _healthy, methods=["GET"])]
-    routes += [Route(each.path, _serve(platform, each), methods=[each.method]) for each in operations]
-    app = Starlette(routes=routes, exception_handlers={HTTPException: _no_route, Exception: _broken})
+    patience = patience or Patience()
+    routes += [Route(each.path, _serve(platform, each, patience), methods=[each.method]) for each in operations]
+    app = Starlette(routes=routes, exception_handlers={HTTPException: _no_route})
     app.router.redirect_slashes = False
     return app
 
 
-def _serve(platform: Platform, operation: Operation) -> Callable[[Request], Awaitable[Response]]:
+def _serve(platform: Platform, operation: Operation, patience: Patience) -> Callable[[Request], Awaitable[Response]]:
     async def serve(request: Request) -> Response:
         try:
-            caller = await _caller(platform, request)
-            body = await read_object(request)
             call = Call(
                 platform,
-                caller,
+                await _caller(platform, request),
                 path={name: str(value) for name, value in request.path_params.items()},
                 query=dict(request.query_params),
-                body=body,
+                body=await read_object(request) if operation.method in _WITH_BODY else {},
                 base_url=_base_url(request),
+                patience=patience,
             )
             return answer(await operation.handler(call))
         except ApiError as error:
             return _refusal(error)
         except StoreError as error:
             return _refusal(of_store(error))
+        except Exception:
+            log.exception("%s %s failed", operation.method, operation.path)
+            return _refusal(ApiError("this server has failed: see its log, and report it with the time of the call"))
 
     return serve
 
@@ -53,7 +60,8 @@ async def _caller(platform: Platform, request: Request) -> Caller:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         raise Unauthenticated("no credentials: send the header Authorization: Bearer TOKEN")
-    caller = await platform.callers.identify(token.strip())
+    known = _TOKEN.fullmatch(token.strip())
+    caller = await platform.callers.identify(known[0]) if known else None
     if caller is None:
         raise Unauthenticated("the token is not known here: send a valid one as Authorization: Bearer TOKEN")
     return caller
@@ -66,6 +74,8 @@ def _base_url(request: Request) -> str:
 
 def _refusal(error: ApiError) -> Response:
     headers = {"Retry-After": str(error.retry_after)} if error.retry_after is not None else {}
+    if isinstance(error, Unauthenticated):
+        headers["WWW-Authenticate"] = "Bearer"
     return JSONResponse(error.body(), error.status, headers)
 
 
@@ -74,13 +84,15 @@ async def _healthy(_: Request) -> Response:
 
 
 async def _no_route(request: Request, error: Exception) -> Response:
-    if isinstance(error, HTTPException) and error.status_code == 405:
-        refusal = _refusal(MethodNotAllowed(f"{request.method} is not a method of this path"))
-        refusal.headers.update(error.headers or {})
+    if allowed := _methods(request):
+        refusal = _refusal(MethodNotAllowed(f"{request.method} is not a method of this path: use {allowed}"))
+        refusal.headers["Allow"] = allowed
         return refusal
-    return _refusal(DoesNotExist("there is no such path in this API"))
+    return _refusal(DoesNotExist("there is no such path in this API: see GET /api/2.0/openapi.json"))
 
 
-async def _broken(request: Request, error: Exception) -> Response:
-    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return _refusal(ApiError("this server has failed: see its log, and report it with the time of the call"))
+def _methods(request: Request) -> str:
+    """All methods that some route has for this path."""
+    routes = [route for route in request.app.routes if isinstance(route, Route)]
+    found = {method for r in routes if r.matches(request.scope)[0] is not Match.NONE for method in r.methods or ()}
+    return ", ".join(sorted(found))
