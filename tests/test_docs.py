@@ -30,8 +30,8 @@ from model_serving.api.status import ConfigUpdateState, ReadyState
 from model_serving.api.validation import validate_manifest
 from model_serving.cli import main
 from model_serving.controller.desired.network_policy import CLIENTS_LABEL
-from model_serving.controller.desired.owner import ENDPOINT_LABEL
 from model_serving.controller.settings import PREFIX, Settings
+from model_serving.kube.labels import ENDPOINT_LABEL
 from model_serving.proxy import errors
 from model_serving.proxy.limits.plan import Lack, Slot, refusal
 from model_serving.proxy.limits.rules import Term

@@ -13,7 +13,7 @@ from model_serving.controller.cache import Cache
 from model_serving.controller.children import Children, NotOurs
 from model_serving.controller.desired.deployment import deployment
 from model_serving.controller.desired.network_policy import network_policy
-from model_serving.controller.desired.owner import OWNED, Owner
+from model_serving.controller.desired.owner import Owner
 from model_serving.controller.desired.pod_disruption_budget import pod_disruption_budget
 from model_serving.controller.desired.service import service
 from model_serving.controller.desired.service_account import service_account
@@ -21,6 +21,7 @@ from model_serving.controller.lease import Lease
 from model_serving.kube.client import Client, Selection
 from model_serving.kube.config import from_kubeconfig
 from model_serving.kube.errors import Conflict, Forbidden, Invalid, NotFound, Unauthorized
+from model_serving.kube.labels import OWNED
 from model_serving.kube.resources import CONFIG_MAPS, DEPLOYMENTS, ENDPOINTS, PODS, SERVICES, Manifest, Resource
 from model_serving.kube.watch import Watch
 from tests.cluster import samples

@@ -10,7 +10,6 @@ import pytest
 from model_serving.controller.cache import DESIRED_HASH, Cache
 from model_serving.controller.children import Awaited, Children, NotOurs, Refused
 from model_serving.controller.desired.config_map import config_map, policy_map
-from model_serving.controller.desired.owner import OWNED
 from model_serving.controller.desired.revision import controller_revision
 from model_serving.controller.desired.service import service
 from model_serving.controller.history import Histories
@@ -21,6 +20,7 @@ from model_serving.controller.settings import Settings, SettingsError
 from model_serving.controller.sweep import Sweeper
 from model_serving.kube.client import Client, Selection
 from model_serving.kube.errors import Conflict, Unavailable
+from model_serving.kube.labels import OWNED
 from model_serving.kube.request import Retries
 from model_serving.kube.resources import CONFIG_MAPS, SERVICES, Manifest
 from model_serving.lifecycle.proxy_config import build_policy, build_proxy_config

@@ -16,12 +16,13 @@ from model_serving.controller.desired.deployment import deployment
 from model_serving.controller.desired.network_policy import network_policy, upstream_ports
 from model_serving.controller.desired.owner import Owner
 from model_serving.controller.desired.pod_disruption_budget import pod_disruption_budget
-from model_serving.controller.desired.revision import controller_revision, parse_revision
+from model_serving.controller.desired.revision import controller_revision
 from model_serving.controller.desired.role import roles
 from model_serving.controller.desired.service import service, service_url
 from model_serving.controller.desired.service_account import service_account
 from model_serving.controller.desired.shape import shape_of
 from model_serving.kube.resources import Manifest
+from model_serving.kube.revisions import parse_revision
 from model_serving.lifecycle.proxy_config import build_policy, build_proxy_config
 from model_serving.lifecycle.revision import Outcome
 from tests.controller.factory import SETTINGS, config, endpoint, owner, revision

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from model_serving.api.endpoint import KIND
-from model_serving.controller.desired.owner import ENDPOINT_LABEL
+from model_serving.kube.labels import ENDPOINT_LABEL
 from model_serving.kube.resources import DEPLOYMENTS, ENDPOINTS, Manifest, Resource
 
 Key = tuple[str, str]

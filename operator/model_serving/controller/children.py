@@ -10,10 +10,10 @@ from collections.abc import Iterable
 
 from model_serving.api.endpoint import KIND
 from model_serving.controller.cache import DESIRED_HASH, Cache, Child, Key, parse_child
-from model_serving.controller.desired.owner import ENDPOINT_LABEL, MANAGED_BY_LABEL, OPERATOR
 from model_serving.controller.drift import covers
 from model_serving.kube.client import Client
 from model_serving.kube.errors import Conflict, Forbidden, Invalid
+from model_serving.kube.labels import ENDPOINT_LABEL, MANAGED_BY_LABEL, OPERATOR
 from model_serving.kube.resources import Manifest, resource_of
 from model_serving.lifecycle.revision import digest
 

@@ -13,9 +13,9 @@ from typing import Any
 import kopf
 
 from model_serving.api.endpoint import GROUP, PLURAL, VERSION
-from model_serving.controller.desired.owner import OWNED
 from model_serving.controller.intake import Intake
 from model_serving.kube.config import Connection
+from model_serving.kube.labels import OWNED
 from model_serving.kube.resources import DEPLOYMENTS, ENDPOINTS, Manifest, Resource
 from model_serving.kube.session import RequestCounts, open_session
 

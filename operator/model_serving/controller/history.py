@@ -6,10 +6,11 @@ The cache knows the metadata alone; the whole objects are listed when it says th
 from __future__ import annotations
 
 from model_serving.controller.cache import Cache, Key
-from model_serving.controller.desired.owner import ENDPOINT_LABEL, Owner
-from model_serving.controller.desired.revision import parse_revision
+from model_serving.controller.desired.owner import Owner
 from model_serving.kube.client import Client, Selection
-from model_serving.kube.resources import CONTROLLER_REVISIONS, Manifest
+from model_serving.kube.labels import ENDPOINT_LABEL
+from model_serving.kube.resources import CONTROLLER_REVISIONS
+from model_serving.kube.revisions import parse_history
 from model_serving.lifecycle.revision import History
 
 Versions = frozenset[tuple[str, str]]
@@ -47,14 +48,9 @@ class Histories:
 
     async def _read(self, owner: Owner) -> History:
         selection = Selection(CONTROLLER_REVISIONS, owner.namespace, labels=f"{ENDPOINT_LABEL}={owner.name}")
-        manifests = [m for m in (await self._client.list(selection)).items if _is_of(m, owner)]
-        parsed = (parse_revision(manifest, owner.endpoint_name) for manifest in manifests)
-        return tuple(sorted((r for r in parsed if r is not None), key=lambda r: r.number))
+        listing = await self._client.list(selection)
+        return parse_history(listing.items, owner.uid, owner.endpoint_name)
 
 
 def _key(owner: Owner) -> Key:
     return owner.namespace, owner.name
-
-
-def _is_of(manifest: Manifest, owner: Owner) -> bool:
-    return any(ref.get("uid") == owner.uid for ref in manifest["metadata"].get("ownerReferences") or [])

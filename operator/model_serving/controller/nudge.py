@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import asyncio
 
-from model_serving.controller.desired.owner import OPERATOR, Owner, pod_selector
+from model_serving.controller.desired.owner import Owner, pod_selector
 from model_serving.kube.client import Client, Selection
 from model_serving.kube.errors import NotFound
+from model_serving.kube.labels import OPERATOR
 from model_serving.kube.resources import PODS, Manifest
 
 NUDGE = "model-serving.dev/nudge"

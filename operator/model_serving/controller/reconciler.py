@@ -23,7 +23,7 @@ from model_serving.api.problems import problems
 from model_serving.api.status import EndpointStatus
 from model_serving.controller.cache import Key
 from model_serving.controller.children import Awaited, NotOurs, Refused
-from model_serving.controller.desired.owner import OPERATOR, Owner, owner_of, pod_selector
+from model_serving.controller.desired.owner import Owner, owner_of, pod_selector
 from model_serving.controller.desired.service import service_url
 from model_serving.controller.desired.shape import shape_of
 from model_serving.controller.evidence import MOST_PROXIES
@@ -34,6 +34,7 @@ from model_serving.controller.reshape_gate import ReshapeGate
 from model_serving.controller.tools import Tools
 from model_serving.controller.wanted import wanted_children
 from model_serving.kube.errors import Conflict, Forbidden, KubeError, NotFound
+from model_serving.kube.labels import OPERATOR
 from model_serving.kube.resources import DEPLOYMENTS, NAMESPACES, Manifest
 from model_serving.lifecycle.decide import Decision, decide
 from model_serving.lifecycle.events import transitions

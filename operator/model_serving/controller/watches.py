@@ -8,11 +8,11 @@ import random
 
 from model_serving.api.endpoint import GROUP
 from model_serving.controller.cache import Cache
-from model_serving.controller.desired.owner import OWNED
 from model_serving.controller.intake import Intake
 from model_serving.controller.settings import Settings
 from model_serving.kube.client import Client, Selection
 from model_serving.kube.errors import KubeError, NotFound
+from model_serving.kube.labels import OWNED
 from model_serving.kube.resources import (
     CONFIG_MAPS,
     CONTROLLER_REVISIONS,

@@ -22,6 +22,11 @@ from typing import Any
 class KubeError(Exception):
     """Base of all; `status` is the HTTP status (0: no answer), `reason` the server's one word for it."""
 
+    words: str = ""
+    """What the server said, without what was being done."""
+    fields: tuple[tuple[str, str], ...] = ()
+    """Field paths that the server complains about, each with its words."""
+
     def __init__(self, message: str, *, status: int = 0, reason: str = "", causes: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.message = message
@@ -96,9 +101,17 @@ _LONGEST_TEXT = 2048
 def error_of(what: str, status: int, body: bytes, retry_after: str = "") -> KubeError:
     """The error for a refused request. `what` says in a few words what was being done."""
     answer = _status_object(body)
-    details = answer.get("details") or {}
     text = str(answer.get("message") or body[:200].decode(errors="replace").strip() or "no reason given")
-    message = f"{what}: {text}"[:_LONGEST_TEXT]
+    details = answer.get("details") or {}
+    listed = [cause for cause in details.get("causes") or [] if isinstance(cause, dict)]
+    error = _error_of(f"{what}: {text}"[:_LONGEST_TEXT], status, answer, retry_after)
+    error.words = text[:_LONGEST_TEXT]
+    error.fields = tuple((str(c["field"]), str(c.get("message", ""))[:_LONGEST_TEXT]) for c in listed if c.get("field"))
+    return error
+
+
+def _error_of(message: str, status: int, answer: dict[str, Any], retry_after: str) -> KubeError:
+    details = answer.get("details") or {}
     listed = [cause for cause in details.get("causes") or [] if isinstance(cause, dict)]
     causes = tuple(str(cause.get("reason", "")) for cause in listed)
     known: dict[str, Any] = {"status": status, "reason": str(answer.get("reason") or ""), "causes": causes}

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from model_serving.controller.desired.config_map import POLICY_SUFFIX, config_suffix
-from model_serving.controller.desired.owner import MANAGED_BY_LABEL, OPERATOR, Owner, child, pod_labels
+from model_serving.controller.desired.owner import Owner, child, pod_labels
 from model_serving.controller.desired.service_account import SERVICE_ACCOUNT_SUFFIX
 from model_serving.controller.settings import Settings
+from model_serving.kube.labels import MANAGED_BY_LABEL, OPERATOR
 from model_serving.kube.resources import DEPLOYMENTS, Manifest
 from model_serving.lifecycle.proxy_config import secret_files, tls_secret
 from model_serving.lifecycle.revision import Revision, digest

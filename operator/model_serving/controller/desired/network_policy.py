@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 from model_serving.api.endpoint import GROUP
 from model_serving.controller.desired.deployment import ADMIN_PORT, DATA_PORT
-from model_serving.controller.desired.owner import NAME_LABEL, OPERATOR, WORKSPACE, Owner, child, pod_labels
+from model_serving.controller.desired.owner import Owner, child, pod_labels
+from model_serving.kube.labels import NAME_LABEL, OPERATOR, WORKSPACE
 from model_serving.kube.resources import NETWORK_POLICIES, Manifest
 from model_serving.lifecycle.proxy_config import build_proxy_config
 from model_serving.lifecycle.revision import Revision

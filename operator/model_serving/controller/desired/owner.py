@@ -6,19 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from model_serving.api.endpoint import API_VERSION, GROUP, KIND, ServingEndpoint
+from model_serving.api.endpoint import API_VERSION, KIND, ServingEndpoint
+from model_serving.kube.labels import MANAGED_BY_LABEL, OPERATOR, labels_of_pods, selector_of_pods
 from model_serving.kube.resources import Manifest, Resource
-
-NAME_LABEL = "app.kubernetes.io/name"
-MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
-ENDPOINT_LABEL = f"{GROUP}/endpoint"
-
-PROXY = "model-serving-proxy"
-OPERATOR = "model-serving-operator"
-WORKSPACE = "model-serving-workspace"
-
-OWNED = f"{MANAGED_BY_LABEL}={OPERATOR}"
-"""Label selector of everything that the operator makes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +29,12 @@ def owner_of(endpoint: ServingEndpoint) -> Owner:
 
 def pod_labels(owner: Owner) -> dict[str, str]:
     """The labels that select an endpoint's pods. They stand in an immutable selector: never change them."""
-    return {NAME_LABEL: PROXY, ENDPOINT_LABEL: owner.name}
+    return labels_of_pods(owner.name)
 
 
 def pod_selector(owner: Owner) -> str:
     """The same as a text, for lists and for `/scale`."""
-    return ",".join(f"{key}={value}" for key, value in pod_labels(owner).items())
+    return selector_of_pods(owner.name)
 
 
 def child(
