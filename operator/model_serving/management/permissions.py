@@ -1,0 +1,80 @@
+"""Permissions of an endpoint by its id, as Databricks' permissions API has them; they are `spec.access`.
+
+Called through `operations.py`. Reading needs CAN_VIEW (what `kubectl` shows as well), writing CAN_MANAGE.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from model_serving.api.endpoint import ServingEndpoint
+from model_serving.api.policy import PermissionLevel
+from model_serving.management.access import readable, shown
+from model_serving.management.call import Call, Operation
+from model_serving.management.convert.access_list import levels_of, read_levels, render, with_levels
+from model_serving.management.errors import DoesNotExist
+from model_serving.stores import Changed, Stored
+
+_PATH = "/api/2.0/permissions/serving-endpoints/{id}"
+_ATTEMPTS = 5
+_DESCRIPTIONS = {
+    PermissionLevel.CAN_MANAGE: "May change and delete the endpoint and say who else may use it; may query it",
+    PermissionLevel.CAN_QUERY: "May query the endpoint and see its definition",
+    PermissionLevel.CAN_VIEW: "May see the endpoint's definition",
+}
+
+
+async def get_permissions(call: Call) -> dict[str, Any]:
+    """Who may do what."""
+    return render((await _found(call, PermissionLevel.CAN_VIEW)).endpoint)
+
+
+async def get_levels(call: Call) -> dict[str, Any]:
+    """The levels that can be given."""
+    await _found(call, PermissionLevel.CAN_VIEW)
+    levels = [{"permission_level": str(level), "description": text} for level, text in _DESCRIPTIONS.items()]
+    return {"permission_levels": levels}
+
+
+async def set_permissions(call: Call) -> dict[str, Any]:
+    """Replaces the list."""
+    return await _write(call, lambda endpoint: with_levels(endpoint, read_levels(call.body, endpoint)))
+
+
+async def update_permissions(call: Call) -> dict[str, Any]:
+    """Merges into the list: principals that are not named keep what they have."""
+    return await _write(
+        call, lambda endpoint: with_levels(endpoint, levels_of(endpoint) | read_levels(call.body, endpoint))
+    )
+
+
+async def _write(call: Call, decide: Callable[[ServingEndpoint], ServingEndpoint]) -> dict[str, Any]:
+    for attempt in range(_ATTEMPTS):
+        stored = await _found(call, PermissionLevel.CAN_MANAGE)
+        wanted = decide(stored.endpoint)
+        try:
+            if wanted != stored.endpoint:
+                stored = await call.platform.endpoints.replace(call.caller, stored, wanted)
+            return render(stored.endpoint)
+        except Changed:
+            if attempt + 1 == _ATTEMPTS:
+                raise
+    raise AssertionError("the last attempt returns or raises")
+
+
+async def _found(call: Call, wanted: PermissionLevel) -> Stored:
+    """By name in the end, because that read sees every write that was answered."""
+    known = call.path["id"]
+    for stored in await call.platform.endpoints.all():
+        if stored.endpoint.databricks_id == known:
+            return await readable(call.platform, call.caller, stored.endpoint.endpoint_name, wanted=wanted)
+    raise DoesNotExist(f"there is no serving endpoint with the id {shown(known)}")
+
+
+OPERATIONS = [
+    Operation("GET", _PATH, get_permissions, "Show who may use an endpoint"),
+    Operation("PUT", _PATH, set_permissions, "Replace who may use an endpoint"),
+    Operation("PATCH", _PATH, update_permissions, "Add to who may use an endpoint"),
+    Operation("GET", f"{_PATH}/permissionLevels", get_levels, "Show the levels that can be given"),
+]
