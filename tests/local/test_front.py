@@ -1,4 +1,4 @@
-"""What the router is told, and which port it gets."""
+"""Which port the router gets."""
 
 from __future__ import annotations
 
@@ -7,46 +7,11 @@ import socket
 
 import pytest
 
-from model_serving.api.status import Condition, EndpointStatus
 from model_serving.local import front
 from model_serving.local.errors import InputError
-from model_serving.local.front import claim_port, claim_socket, port_of, table_entry
+from model_serving.local.front import claim_port, claim_socket, port_of
 from model_serving.local.settings import RunSettings, child_environ
-from model_serving.proxy_config import Grant, Policy
 from tests.local.running import free_port
-
-
-def status(ready: str, reason: str, *more: str) -> EndpointStatus:
-    conditions = [Condition(type="Ready", status=ready, reason=reason, message="words")]  # type: ignore[arg-type]
-    return EndpointStatus(
-        task="llm/v1/chat", conditions=conditions + [Condition(type=kind, status="True", reason="x") for kind in more]
-    )
-
-
-@pytest.mark.parametrize(
-    ("given", "addresses", "state", "message"),
-    [
-        pytest.param(status("True", "Ready"), ["a:1"], "ready", "", id="ready"),
-        pytest.param(
-            status("False", "RolloutInProgress", "Reconciling"), ["a:1"], "ready", "", id="the old one serves"
-        ),
-        pytest.param(status("False", "UpdateFailed", "Stalled"), ["a:1"], "ready", "", id="the old one serves on"),
-        pytest.param(status("False", "Progressing", "Reconciling"), [], "starting", "words", id="calls are held"),
-        pytest.param(status("False", "Recovering", "Reconciling"), [], "starting", "words", id="and while it recovers"),
-        pytest.param(status("False", "SecretNotFound", "Reconciling"), [], "not_ready", "words", id="not for a Secret"),
-        pytest.param(status("False", "NotSupported", "Stalled"), [], "not_ready", "words", id="not for the impossible"),
-    ],
-)
-def test_the_state_of_an_endpoint(given: EndpointStatus, addresses: list[str], state: str, message: str) -> None:
-    entry = table_entry(given, None, addresses)
-    assert (entry["state"], entry["message"], entry["task"]) == (state, message, "llm/v1/chat")
-
-
-def test_grants_say_who_may_see_it() -> None:
-    policy = Policy("v", grants=[Grant("user", "me", "CAN_QUERY")])
-    assert table_entry(status("True", "Ready"), policy, [])["grants"] == [
-        {"kind": "user", "name": "me", "level": "CAN_QUERY"}
-    ]
 
 
 async def test_a_free_port_is_taken_as_it_is_and_0_picks_one() -> None:

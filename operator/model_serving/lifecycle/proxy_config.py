@@ -112,7 +112,7 @@ def build_policy(
         limits=limits,
         limits_parts=replicas if limits else 1,
         limits_store=store,
-        grants=_grants(endpoint),
+        grants=grants_of(endpoint),
         upstream_leave=leave,
         issuers=list(issuers),
         router=f"system:serviceaccount:{endpoint.metadata.namespace}:{WORKSPACE}" if issuers else "",
@@ -155,7 +155,8 @@ def max_replicas(endpoint: ServingEndpoint) -> int:
     return proxy.autoscaling.max_replicas if proxy.autoscaling else proxy.replicas
 
 
-def _grants(endpoint: ServingEndpoint) -> list[contract.Grant]:
+def grants_of(endpoint: ServingEndpoint) -> list[contract.Grant]:
+    """Who has which level: `spec.access` and the creator, in one order."""
     creator = endpoint.metadata.annotations.get(CREATOR_ANNOTATION, "")
     grants = [_grant(entry, endpoint.metadata.namespace) for entry in endpoint.spec.access or []]
     if creator:
@@ -175,4 +176,4 @@ def _grant(entry: AccessEntry, namespace: str) -> contract.Grant:
 
 def nobody_may_call(endpoint: ServingEndpoint) -> bool:
     """Whether every call would be refused for want of a grant."""
-    return all(g.level == PermissionLevel.CAN_VIEW for g in _grants(endpoint))
+    return all(g.level == PermissionLevel.CAN_VIEW for g in grants_of(endpoint))

@@ -5,20 +5,16 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 
-from model_serving.api.conditions import ConditionType, Reason
-from model_serving.api.status import EndpointStatus
 from model_serving.local.child import Child, Program
 from model_serving.local.errors import InputError
 from model_serving.local.supervised import Hooks, Supervised
 from model_serving.local.users import Users
-from model_serving.proxy_config import Policy
-
-Entry = dict[str, Any]
+from model_serving.proxy_config import Entry
 
 _PORT_PATIENCE = 5.0
 """Seconds to wait for a port: the router of a runner that was killed drains before it lets go."""
@@ -66,21 +62,6 @@ def _listening(host: str, port: int) -> socket.socket:
     return opened
 
 
-def table_entry(status: EndpointStatus, policy: Policy | None, addresses: Sequence[str]) -> Entry:
-    """What the router knows of one endpoint. Calls to one that is starting are held, to a broken one refused."""
-    conditions = {condition.type: condition for condition in status.conditions}
-    ready = conditions.get(ConditionType.READY)
-    hopeless = ConditionType.STALLED in conditions or (ready is not None and ready.reason == Reason.SECRET_NOT_FOUND)
-    state = "ready" if addresses else "not_ready" if hopeless else "starting"
-    return {
-        "addresses": list(addresses),
-        "state": state,
-        "message": ready.message if ready and not addresses else "",
-        "grants": [msgspec.to_builtins(grant) for grant in (policy.grants if policy else [])],
-        "task": status.task,
-    }
-
-
 def users_message(users: Users) -> dict[str, Any]:
     """The users as the router wants them."""
     return {
@@ -101,6 +82,7 @@ class Router:
         self._key = router_key
         self._table: dict[str, Entry] = {}
         self._users: dict[str, Any] = {}
+        self._management = ""
         self._child: Child | None = None
         self._process = Supervised(program, Hooks(self._greet, wake))
 
@@ -123,7 +105,7 @@ class Router:
         """Makes the router send calls where `table` says."""
         if table != self._table:
             self._table = table
-            self._tell({"table": table})
+            self._tell({"table": msgspec.to_builtins(table)})
 
     def set_users(self, users: dict[str, Any]) -> None:
         """Makes the router let in those who are named."""
@@ -131,9 +113,15 @@ class Router:
             self._users = users
             self._tell({"users": users})
 
+    def set_management(self, address: str) -> None:
+        """Makes the router hand on what is for the REST API, to HOST:PORT."""
+        if address != self._management:
+            self._management = address
+            self._tell({"management": address})
+
     def _greet(self, child: Child) -> None:
         self._child = child
-        child.tell({"router_key": self._key, "users": self._users, "table": self._table})
+        child.tell({"router_key": self._key, "users": self._users, "table": msgspec.to_builtins(self._table)})
 
     def _tell(self, message: Mapping[str, Any]) -> None:
         if self._child is not None:

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 import aiohttp
 
@@ -16,16 +17,18 @@ from model_serving.api.proxy import ProxySettings
 from model_serving.api.status import EndpointStatus
 from model_serving.lifecycle.decide import decide
 from model_serving.lifecycle.observed import Finding, Observed
+from model_serving.lifecycle.proxy_config import grants_of
 from model_serving.lifecycle.revision import Shape
+from model_serving.lifecycle.routing import Reach, table_entry
 from model_serving.local.child import Lines
 from model_serving.local.folder import StateFolder
-from model_serving.local.front import Entry, table_entry
 from model_serving.local.instance import ProxyPlan
 from model_serving.local.listing import Row, row_of
 from model_serving.local.proxies import EndpointProxies
 from model_serving.local.settings import RunSettings, child_environ, command
 from model_serving.local.store import Record, Store
 from model_serving.local.supervised import Hooks
+from model_serving.proxy_config import Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,8 @@ class View:
     table: dict[str, Entry]
     rows: tuple[Row, ...]
     settled: bool
+    notes: tuple[str, ...] = ()
+    """What endpoints ask for that has no meaning on one machine."""
 
 
 class Workspace:
@@ -79,8 +84,23 @@ class Workspace:
             settled = settled and _settled(status)
             if not problems:
                 proxies = self._proxies[uid]
-                table[name] = table_entry(status, proxies.policy, proxies.addresses())
-        return View(table, tuple(rows), settled)
+                table[name] = table_entry(status, grants_of(record.endpoint), Reach(proxies.addresses()))
+        notes = [note for record in records for note in _without_meaning(record.endpoint)]
+        return View(table, tuple(rows), settled, tuple(notes))
+
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        """For questions to the proxies."""
+        return self._around.session
+
+    def admin_ports(self, uid: str) -> dict[str, int]:
+        """The admin ports of an endpoint's proxies, by revision."""
+        proxies = self._proxies.get(uid)
+        return proxies.admin_ports() if proxies else {}
+
+    def log_of(self, endpoint: ServingEndpoint) -> Path:
+        """Where the proxies of an endpoint say what happens to them."""
+        return self._around.folder.logs / f"proxy-{endpoint.metadata.name}.log"
 
     async def stop(self) -> None:
         """Drains all proxies and waits for their end."""
@@ -120,7 +140,7 @@ class Workspace:
                 router_key=around.router_key,
                 folder=around.folder.endpoints / uid,
                 secrets=around.folder.secrets / endpoint.metadata.namespace,
-                log=around.folder.logs / f"proxy-{endpoint.metadata.name}.log",
+                log=self.log_of(endpoint),
                 lines=around.lines,
             )
             hooks = Hooks(greet=lambda _: None, wake=around.wake)
@@ -144,6 +164,13 @@ def _on_one_machine(endpoint: ServingEndpoint) -> ServingEndpoint:
     """The endpoint without the settings that speak of pods: there is one proxy here, and limits hold exactly."""
     spec = endpoint.spec.model_copy(update={"proxy": ProxySettings()})
     return endpoint.model_copy(update={"spec": spec})
+
+
+def _without_meaning(endpoint: ServingEndpoint) -> list[str]:
+    """Which settings of pods are left out of account; that calls come without TLS should surprise nobody."""
+    if endpoint.spec.proxy.tls is None:
+        return []
+    return [f"{endpoint.endpoint_name}: spec.proxy.tls is ignored on one machine: only the router calls its proxy"]
 
 
 def _name_taken(owners: dict[str, str], endpoint: ServingEndpoint) -> tuple[Finding, ...]:
