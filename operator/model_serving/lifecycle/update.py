@@ -40,7 +40,7 @@ class Update:
     @property
     def open(self) -> Revision | None:
         """The revision that is asked for and does not serve: pending, failed or cancelled."""
-        return _open(self.history)
+        return open_revision(self.history)
 
     @property
     def changes_config(self) -> bool:
@@ -65,7 +65,7 @@ def _newest(history: History, outcomes: tuple[Outcome, ...]) -> Revision | None:
     return max((r for r in history if r.outcome in outcomes), key=_order, default=None)
 
 
-def _open(history: History) -> Revision | None:
+def open_revision(history: History) -> Revision | None:
     """The newest revision without success. What is older than the serving one has no say any more, but a failed
     version stays open while the serving version is given another shape (a higher number of a lower version)."""
     newest, base = _newest(history, _OPEN), serving(history)
@@ -99,7 +99,7 @@ def _note_cancel(observed: Observed, history: History) -> History:
 def _note_retry(observed: Observed, history: History) -> History:
     """Starts a failed or cancelled revision again if the retry annotation has a value that it has not seen."""
     word = observed.endpoint.metadata.annotations.get(RETRY_ANNOTATION, "")
-    ended = _open(history)
+    ended = open_revision(history)
     if ended is None or ended.outcome is Outcome.PENDING or not word or word == ended.attempt:
         return history
     again = replace(
@@ -122,7 +122,7 @@ def _asked(observed: Observed) -> Mapping[str, Any]:
 def _choose(observed: Observed, history: History) -> tuple[History, Revision]:
     """The revision that is wanted; revisions that lost their purpose are marked."""
     base, asked = serving(history), _asked(observed)
-    newest_open = _open(history)
+    newest_open = open_revision(history)
     if base is not None and base.config == asked:
         history = _supersede(history, lambda r: r.config_version != base.config_version)
         return _reshape(observed, history, base)
