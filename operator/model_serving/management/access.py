@@ -5,8 +5,6 @@ Writes are not judged here: the platform decides them with the caller's token.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from model_serving.api.access import includes, level_given
 from model_serving.api.policy import PermissionLevel
 from model_serving.management.errors import DoesNotExist, PermissionDenied
@@ -28,12 +26,18 @@ async def level_of(platform: Platform, caller: Caller, stored: Stored) -> Permis
     return level
 
 
-async def visible(platform: Platform, caller: Caller) -> Sequence[Stored]:
-    """The endpoints that the caller may see in a list: all with the right to list, else those that give it a level."""
+async def visible(platform: Platform, caller: Caller) -> list[tuple[Stored, PermissionLevel]]:
+    """The endpoints that the caller may see in a list, each with its level: all with the right to list, else those
+    whose `spec.access` gives it one. Rights on single objects are not asked for: they allow no list either."""
     found = await platform.endpoints.all()
-    if caller.admin or await platform.callers.may(caller, Verb.LIST):
-        return found
-    return [each for each in found if level_given(each.endpoint, caller.name, caller.groups) is not None]
+    given = [(each, level_given(each.endpoint, caller.name, caller.groups)) for each in found]
+    may, floor = platform.callers.may, None
+    if caller.admin or (await may(caller, Verb.UPDATE) and await may(caller, Verb.DELETE)):
+        floor = PermissionLevel.CAN_MANAGE
+    elif await may(caller, Verb.LIST):
+        floor = PermissionLevel.CAN_VIEW
+    levels = [(each, floor if floor and not includes(level, floor) else level) for each, level in given]
+    return [(each, level) for each, level in levels if level is not None]
 
 
 async def readable(

@@ -13,7 +13,15 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Match, Route
 
 from model_serving.management.call import Call, Operation, Patience, answer, read_object
-from model_serving.management.errors import ApiError, DoesNotExist, MethodNotAllowed, Unauthenticated, of_store
+from model_serving.management.convert.problems import InvalidBody
+from model_serving.management.errors import (
+    ApiError,
+    DoesNotExist,
+    InvalidParameter,
+    MethodNotAllowed,
+    Unauthenticated,
+    of_store,
+)
 from model_serving.stores import Caller, Platform, StoreError
 
 log = logging.getLogger(__name__)
@@ -49,6 +57,8 @@ def _serve(platform: Platform, operation: Operation, patience: Patience) -> Call
             return _refusal(error)
         except StoreError as error:
             return _refusal(of_store(error))
+        except InvalidBody as error:
+            return _refusal(InvalidParameter(error.message))
         except Exception:
             log.exception("%s %s failed", operation.method, operation.path)
             return _refusal(ApiError("this server has failed: see its log, and report it with the time of the call"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from model_serving import stores
+from model_serving.management.convert.problems import rest_problems
 
 
 class ApiError(Exception):
@@ -106,4 +107,7 @@ _OF_STORE: dict[type[stores.StoreError], type[ApiError]] = {
 
 def of_store(error: stores.StoreError) -> ApiError:
     """The answer for what a platform refused."""
-    return _OF_STORE.get(type(error), ApiError)(error.message)
+    message = error.message
+    if isinstance(error, stores.Refused) and error.problems:
+        message = rest_problems(error.problems)
+    return _OF_STORE.get(type(error), ApiError)(message)

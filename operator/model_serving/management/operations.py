@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
-from model_serving.management import identity, permissions, secret_scopes
+from model_serving.management import (
+    absent,
+    endpoints,
+    identity,
+    insight,
+    permissions,
+    policies,
+    secret_scopes,
+    updates,
+)
 from model_serving.management.call import Operation
 
 OPERATIONS: list[Operation] = [
+    *endpoints.OPERATIONS,
+    *updates.OPERATIONS,
+    *policies.OPERATIONS,
+    *insight.OPERATIONS,
+    *absent.OPERATIONS,
     *permissions.OPERATIONS,
     *identity.OPERATIONS,
     *secret_scopes.OPERATIONS,

@@ -1,0 +1,124 @@
+"""Create, list, get and delete endpoints. Called through `operations.py`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from model_serving.api.endpoint import ServingEndpoint
+from model_serving.api.lock import unobserved
+from model_serving.api.names import CREATOR_ANNOTATION, kept_keys_name, object_name
+from model_serving.api.policy import PermissionLevel
+from model_serving.api.status import ConfigUpdateState
+from model_serving.api.validation import check_create
+from model_serving.management.access import missing_level, readable, visible
+from model_serving.management.call import Call, Operation
+from model_serving.management.convert.draft import draft_create, filled
+from model_serving.management.convert.problems import rest_problems
+from model_serving.management.convert.rest import summary_body
+from model_serving.management.errors import AlreadyExists, InvalidParameter
+from model_serving.management.references import resolve
+from model_serving.management.writing import detailed, endpoint_of, forgive, warned, watched
+from model_serving.stores import Denied, Stored, StoreError, Taken
+
+ENDPOINTS = "/api/2.0/serving-endpoints"
+ENDPOINT = ENDPOINTS + "/{name}"
+
+
+async def create_endpoint(call: Call) -> dict[str, Any]:
+    """Keys first, then the endpoint, then the endpoint owns its keys; taken back when a step fails."""
+    draft = draft_create(call.body)
+    if await call.platform.endpoints.find(draft.name) is not None:
+        raise _taken(draft.name)
+    name = object_name(draft.name)
+    resolved = await resolve(call, name, draft)
+    metadata = {
+        "name": name,
+        "namespace": call.platform.namespace,
+        "annotations": {CREATOR_ANNOTATION: call.caller.name},
+    }
+    endpoint = endpoint_of(metadata, filled(draft, resolved.refs))
+    if found := check_create(endpoint, call.platform.leave):
+        raise InvalidParameter(rest_problems(found))
+    stored = await _create(call, endpoint, resolved.new)
+    return warned(stored, await detailed(call, await _started(call, stored)))
+
+
+async def _create(call: Call, endpoint: ServingEndpoint, keys: Mapping[str, bytes]) -> Stored:
+    secrets, kept_name = call.platform.secrets, kept_keys_name(endpoint.metadata.name)
+    stored: Stored | None = None
+    try:
+        if keys:
+            await secrets.write_owned(call.caller, kept_name, keys)
+        stored = await call.platform.endpoints.create(call.caller, endpoint)
+        if keys:
+            await secrets.adopt(call.caller, kept_name, stored)
+        return stored
+    except (StoreError, asyncio.CancelledError) as error:
+        if stored is not None:
+            await forgive(call, "taking back an endpoint", call.platform.endpoints.delete(call.caller, stored))
+        if keys:
+            undone = secrets.write_owned(call.caller, kept_name, dict.fromkeys(keys))
+            await forgive(call, "taking back keys", undone)
+        if isinstance(error, Taken):
+            raise _taken(endpoint.endpoint_name) from None
+        raise
+
+
+def _taken(name: str) -> AlreadyExists:
+    return AlreadyExists(f"there is a serving endpoint {name} already: choose another name, or update that one")
+
+
+async def _started(call: Call, created: Stored) -> Stored:
+    """The new endpoint once it serves or has failed, or as it is when patience ends: external models start at once."""
+    stored = created
+    async for stored in watched(call, created, call.patience.ready):
+        status = stored.endpoint.status
+        seen = status.observed_generation > 0 and not unobserved(stored.endpoint)
+        if seen and status.state.config_update is not ConfigUpdateState.IN_PROGRESS:
+            break
+    return stored
+
+
+async def list_endpoints(call: Call) -> dict[str, Any]:
+    """All that the caller may see, oldest first."""
+    found = await visible(call.platform, call.caller)
+    return {"endpoints": [summary_body(stored, str(level)) for stored, level in found]}
+
+
+async def get_endpoint(call: Call) -> dict[str, Any]:
+    """One in detail."""
+    return await detailed(call, await readable(call.platform, call.caller, call.name))
+
+
+async def delete_endpoint(call: Call) -> dict[str, Any]:
+    """With its keys: whoever makes an endpoint of that name next must not meet them."""
+    stored = await readable(call.platform, call.caller, call.name)
+    try:
+        await call.platform.endpoints.delete(call.caller, stored)
+    except Denied as error:
+        raise missing_level(call.caller, stored, PermissionLevel.CAN_MANAGE, error.message) from None
+    await forgive(call, "removing keys", _remove_keys(call, kept_keys_name(stored.endpoint.metadata.name)))
+    return warned(stored, {})
+
+
+async def _remove_keys(call: Call, kept_name: str) -> None:
+    kept = await call.platform.secrets.owned(call.caller, kept_name)
+    if kept:
+        await call.platform.secrets.write_owned(call.caller, kept_name, dict.fromkeys(kept))
+
+
+def _rows(path: str) -> list[Operation]:
+    return [
+        Operation("POST", path, create_endpoint, "Create an endpoint", "CreateEndpoint", "Endpoint"),
+        Operation("GET", path, list_endpoints, "List endpoints", response="EndpointList"),
+    ]
+
+
+OPERATIONS = [
+    *_rows(ENDPOINTS),
+    *_rows(ENDPOINTS + "/"),
+    Operation("GET", ENDPOINT, get_endpoint, "Get an endpoint", response="Endpoint"),
+    Operation("DELETE", ENDPOINT, delete_endpoint, "Delete an endpoint", response="Empty"),
+]
