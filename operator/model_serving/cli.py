@@ -79,11 +79,12 @@ def run(**options: Any) -> None:
     """Serve endpoints on this machine, without a cluster."""
     from model_serving.local.runner import run_local
     from model_serving.local.settings import RunSettings
+    from model_serving.management.server import serve_management
 
     json_output = options.pop("output") == "json"
     chosen = {name: value for name, value in options.items() if value is not None}
     settings = RunSettings(**chosen, json_output=json_output, environ=dict(os.environ))
-    sys.exit(run_local(settings))
+    sys.exit(run_local(settings, serve_management))
 
 
 @main.command()

@@ -11,7 +11,8 @@ import pytest
 from model_serving.api.names import CREATOR_ANNOTATION
 from model_serving.api.status import ConfigUpdateState, EndpointState, EndpointStatus
 from model_serving.local.errors import InputError
-from model_serving.local.inputs import FileSource, Inputs
+from model_serving.local.inputs import Inputs
+from model_serving.local.sources import FileSource
 from model_serving.local.store import Store, open_store
 from tests.local.running import chat_endpoint, documents, secret
 
@@ -27,7 +28,8 @@ class House:
         self.store: Store = open_store(folder / "state")
 
     def inputs(self, *names: str, creator: str = "me") -> Inputs:
-        return Inputs([FileSource(self.folder / name) for name in names], self.store, self.secrets, creator)
+        sources = [FileSource(self.folder / name) for name in names]
+        return Inputs(lambda: sources, self.store, self.secrets, creator)
 
     def write(self, name: str, *parts: str) -> None:
         (self.folder / name).write_text(documents(*parts))

@@ -11,6 +11,7 @@ from typing import Any
 
 from model_serving.api.documents import UnreadableYaml, read_objects
 from model_serving.api.endpoint import KIND, ServingEndpoint
+from model_serving.api.names import SCOPE_ANNOTATION
 from model_serving.api.validation import InvalidEndpoint, check_create, parse_endpoint
 from model_serving.local.errors import InputError
 
@@ -18,6 +19,7 @@ Key = tuple[str, str]
 
 _NAME = re.compile(r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?")
 _SECRET_KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}")
+_SCOPE = re.compile(r"[-._@A-Za-z0-9]{1,128}")
 _LARGEST_SECRET = 1024 * 1024
 
 
@@ -27,6 +29,8 @@ class Secret:
 
     key: Key
     values: dict[str, bytes] = field(repr=False)
+    scope: str = ""
+    """Its Databricks spelling."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +108,16 @@ def _secret(document: dict[str, Any]) -> Secret:
     values = {**_values(document, "data"), **_values(document, "stringData")}
     if sum(map(len, values.values())) > _LARGEST_SECRET:
         raise InputError("a Secret holds at most 1 MiB")
-    return Secret(key, values)
+    return Secret(key, values, _scope(metadata) or key[1])
+
+
+def _scope(metadata: dict[str, Any]) -> str:
+    annotations = metadata.get("annotations") or {}
+    scope = annotations.get(SCOPE_ANNOTATION, "") if isinstance(annotations, dict) else None
+    if not isinstance(scope, str) or (scope and not _SCOPE.fullmatch(scope)):
+        text = f"metadata.annotations[{SCOPE_ANNOTATION}]: a scope has at most 128 letters, digits and - _ @ ."
+        raise InputError(text)
+    return scope
 
 
 def _values(document: dict[str, Any], field_name: str) -> dict[str, bytes]:

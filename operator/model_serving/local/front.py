@@ -42,6 +42,11 @@ async def claim_socket(host: str, port: int, option: str) -> socket.socket:
         await asyncio.sleep(0.1)
 
 
+def loopback_socket() -> socket.socket:
+    """A socket that listens at any free port, for the processes of this machine."""
+    return _listening("127.0.0.1", 0)
+
+
 def port_of(listening: socket.socket) -> int:
     """The port of a socket that listens."""
     port: int = listening.getsockname()[1]
@@ -122,6 +127,8 @@ class Router:
     def _greet(self, child: Child) -> None:
         self._child = child
         child.tell({"router_key": self._key, "users": self._users, "table": msgspec.to_builtins(self._table)})
+        if self._management:
+            child.tell({"management": self._management})
 
     def _tell(self, message: Mapping[str, Any]) -> None:
         if self._child is not None:

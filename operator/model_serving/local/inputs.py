@@ -1,6 +1,7 @@
 """The files given with `-f`: applied at the start and whenever they change on disk. Called by `runner.py`.
 
 The files are the truth: what stands in them is applied, what stood in a file and stands in none any more is removed.
+What was made through REST stays as it is, and what it changed of a file's is as the file says after its next change.
 A file that cannot be read, or holds a fault, changes nothing at all until it is put right.
 """
 
@@ -11,56 +12,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
 
 from model_serving.api.endpoint import ServingEndpoint
 from model_serving.api.lock import config_lock
 from model_serving.api.names import CREATOR_ANNOTATION
 from model_serving.api.validation import check_update
-from model_serving.local.documents import Documents, Key, Secret, read_documents
+from model_serving.local.documents import Documents, Key, Secret
 from model_serving.local.errors import InputError
-from model_serving.local.secret_files import remove_secret, write_secret
+from model_serving.local.secret_files import delete_endpoint, remove_secret, write_secret
+from model_serving.local.secret_rows import SecretRow
+from model_serving.local.sources import Source
 from model_serving.local.store import Store
 
 _EVERY_SECONDS = 0.5
-
-
-class Source(Protocol):
-    """Something that declares endpoints and Secrets: a file, or the built-in sample."""
-
-    @property
-    def name(self) -> str:
-        """How it is called in messages and in the store."""
-
-    def stamp(self) -> object:
-        """Differs from the last one when the source may have changed."""
-
-    def read(self) -> Documents:
-        """What it declares. Raises `InputError`."""
-
-
-@dataclass(frozen=True, slots=True)
-class FileSource:
-    """A file given with `-f`."""
-
-    path: Path
-
-    @property
-    def name(self) -> str:
-        """Its absolute path."""
-        return str(self.path.absolute())
-
-    def stamp(self) -> object:
-        """Time, size and identity of the file; None while it is away."""
-        try:
-            stat = self.path.stat()
-        except OSError:
-            return None
-        return stat.st_mtime_ns, stat.st_size, stat.st_ino
-
-    def read(self) -> Documents:
-        """What the file declares."""
-        return read_documents(self.path)
+_BY_REST = (
+    "a Secret of that name was made through REST, and is kept: give this one another name, or delete that one there"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,48 +43,56 @@ Declared = list[tuple[Source, Documents]]
 
 
 class Inputs:
-    """Keeps the store and the Secret files as the sources say."""
+    """Keeps the store and the Secret files as the sources say; `sources` lists them, without any all stays."""
 
-    def __init__(self, sources: Sequence[Source], store: Store, secrets: Path, creator: str) -> None:
+    def __init__(self, sources: Callable[[], Sequence[Source]], store: Store, secrets: Path, creator: str) -> None:
         self._sources = sources
         self._store = store
         self._secrets = secrets
         self._creator = creator
-        self._stamps: list[object] = []
+        self._stamps: object = None
         self._waiting: tuple[str, ...] = ()
         self._looked_at = 0.0
 
     def refresh(self, now: datetime) -> Applied:
         """Applies the sources if one of them changed; at most twice a second."""
-        if not self._sources or time.monotonic() - self._looked_at < _EVERY_SECONDS:
+        if time.monotonic() - self._looked_at < _EVERY_SECONDS:
             return Applied()
         self._looked_at = time.monotonic()
-        stamps = [source.stamp() for source in self._sources]
+        try:
+            sources = self._sources()
+            stamps: object = _stamps(sources)
+        except InputError as error:
+            sources, stamps = (), str(error)
         if stamps == self._stamps:
             return Applied()
         self._stamps = stamps
+        if isinstance(stamps, str):
+            return Applied(faults=(stamps,))
+        return self._apply_changed(sources, now)
+
+    def apply(self, now: datetime) -> Applied:
+        """Applies all sources, or none: raises `InputError` with one line per fault. Without sources all stays."""
+        sources = self._sources()
+        self._stamps = _stamps(sources)
+        return self._carry_out(self._checked(sources), now) if sources else Applied()
+
+    def _apply_changed(self, sources: Sequence[Source], now: datetime) -> Applied:
         try:
-            declared = self._checked()
+            declared = self._checked(sources)
         except InputError as error:
             return Applied(faults=tuple(str(error).splitlines()))
         locked = self._locked(declared)
         if locked:
-            self._stamps = []
+            self._stamps = None
             news = tuple(note for note in locked if note not in self._waiting)
             self._waiting = locked
             return Applied(notes=news)
         self._waiting = ()
         return self._carry_out(declared, now)
 
-    def apply(self, now: datetime) -> Applied:
-        """Applies all sources, or none: raises `InputError` with one line per fault. Without sources all stays."""
-        if not self._sources:
-            return Applied()
-        self._stamps = [source.stamp() for source in self._sources]
-        return self._carry_out(self._checked(), now)
-
-    def _checked(self) -> Declared:
-        declared = self._read_all()
+    def _checked(self, sources: Sequence[Source]) -> Declared:
+        declared = _read_all(sources)
         faults = [line for source, docs in declared for line in self._faults(source, docs)] + _clashes(declared)
         if faults:
             raise InputError("\n".join(faults))
@@ -138,21 +113,13 @@ class Inputs:
         notes = [f"{s.name}: ignored: {what}" for s, docs in declared for what in docs.ignored]
         return Applied(changes=tuple(changes), notes=tuple(notes))
 
-    def _read_all(self) -> Declared:
-        declared: Declared = []
-        faults: list[str] = []
-        for source in self._sources:
-            try:
-                declared.append((source, source.read()))
-            except InputError as error:
-                faults += str(error).splitlines()
-        if faults:
-            raise InputError("\n".join(faults))
-        return declared
-
     def _faults(self, source: Source, documents: Documents) -> list[str]:
         """What forbids the step from the stored endpoints to those of `documents`; the lock has its own answer."""
-        faults = []
+        faults = [
+            f"{source.name}: Secret {secret.key[1]}: {_BY_REST}"
+            for secret in documents.secrets
+            if (row := self._store.secrets.find(secret.key)) is not None and not row.source
+        ]
         for wanted in documents.endpoints:
             known = self._store.find(wanted.key)
             if known is None:
@@ -165,16 +132,21 @@ class Inputs:
         return faults
 
     def _apply_secrets(self, declared: Declared) -> list[str]:
-        known = self._store.secrets()
+        known = self._store.secrets.all()
         wanted = {secret.key: (source, secret) for source, docs in declared for secret in docs.secrets}
         changes = []
-        for key, (_, secret) in wanted.items():
+        for key, (source, secret) in wanted.items():
+            before = known.get(key)
             if write_secret(self._secrets, key, secret.values):
-                changes.append(f"Secret {key[1]}: {'changed' if key in known else 'created'}")
-        for key in set(known) - set(wanted):
-            remove_secret(self._secrets, key)
-            changes.append(f"Secret {key[1]}: removed")
-        self._store.write_secrets({key: source.name for key, (source, _) in wanted.items()})
+                changes.append(f"Secret {key[1]}: {'changed' if before else 'created'}")
+            row = SecretRow(key, source.name, secret.scope, acls=before.acls if before else {})
+            if row != before:
+                self._store.secrets.write(row)
+        for key, row in known.items():
+            if row.source and key not in wanted:
+                remove_secret(self._secrets, key)
+                self._store.secrets.forget(key)
+                changes.append(f"Secret {key[1]}: removed")
         return changes
 
     def _apply_endpoints(self, declared: Declared, now: datetime) -> list[str]:
@@ -187,7 +159,7 @@ class Inputs:
                 changes.append(f"{endpoint.endpoint_name}: {'changed' if key in known else 'created'}")
         for key, record in known.items():
             if record.source and key not in wanted:
-                self._store.delete(key)
+                delete_endpoint(self._store, self._secrets, record.endpoint)
                 changes.append(f"{record.endpoint.endpoint_name}: removed, for no file declares it any more")
         return changes
 
@@ -199,6 +171,23 @@ class Inputs:
             return endpoint
         metadata = endpoint.metadata.model_copy(update={"annotations": {**given, CREATOR_ANNOTATION: creator}})
         return endpoint.model_copy(update={"metadata": metadata})
+
+
+def _stamps(sources: Sequence[Source]) -> list[object]:
+    return [(source.name, source.stamp()) for source in sources]
+
+
+def _read_all(sources: Sequence[Source]) -> Declared:
+    declared: Declared = []
+    faults: list[str] = []
+    for source in sources:
+        try:
+            declared.append((source, source.read()))
+        except InputError as error:
+            faults += str(error).splitlines()
+    if faults:
+        raise InputError("\n".join(faults))
+    return declared
 
 
 def _clashes(declared: Declared) -> list[str]:

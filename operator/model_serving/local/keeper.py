@@ -14,6 +14,7 @@ from model_serving.local.front import Router, users_message
 from model_serving.local.inputs import Applied, Inputs
 from model_serving.local.listing import Row
 from model_serving.local.report import Report
+from model_serving.local.rounds import Rounds
 from model_serving.local.supervised import Supervised
 from model_serving.local.users import UsersWatch
 from model_serving.local.workspace import View, Workspace
@@ -23,6 +24,8 @@ _IDLE_SECONDS = 0.5
 _SUMMARY_SECONDS = 20.0
 """How long the summary waits for endpoints that do not come up."""
 _WORRYING_FAILURES = 3
+_LOOK_SECONDS = 5.0
+"""How long somebody waits for a look at what was just written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,8 @@ class Keeper:
         self._report = report
         self._stop = stop
         self._awake = asyncio.Event()
+        self._rounds = Rounds()
+        self._noted: set[str] = set()
         self._said: dict[str, Row] = {}
         self._summed_up = False
         self._worried = False
@@ -57,6 +62,11 @@ class Keeper:
     def wake(self) -> None:
         """Something changed: look at once."""
         self._awake.set()
+
+    async def looked(self) -> None:
+        """Looks at once, and returns when the router knows what that look found; sooner if it takes too long."""
+        self.wake()
+        await self._rounds.another(_LOOK_SECONDS)
 
     def tell(self, applied: Applied) -> None:
         """Says what came of a look at the files."""
@@ -70,20 +80,26 @@ class Keeper:
         stopping = asyncio.create_task(self._stop.wait())
         while not stopping.done():
             self._awake.clear()
-            self.tell(parts.inputs.refresh(datetime.now(UTC)))
-            for fault in parts.users.refresh():
-                self._report.fault(fault)
-            view = await parts.workspace.look(datetime.now(UTC))
-            parts.router.set_users(users_message(parts.users.users))
-            parts.router.set_table(view.table)
+            with self._rounds.one():
+                self.tell(parts.inputs.refresh(datetime.now(UTC)))
+                for fault in parts.users.refresh():
+                    self._report.fault(fault)
+                view = await parts.workspace.look(datetime.now(UTC))
+                parts.router.set_users(users_message(parts.users.users))
+                parts.router.set_table(view.table)
             await self._say(parts, view)
             awake = asyncio.create_task(self._awake.wait())
             pause = _IDLE_SECONDS if view.settled else _BUSY_SECONDS
             await asyncio.wait({stopping, awake}, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
             awake.cancel()
+        self._rounds.end()
 
     async def _say(self, parts: Parts, view: View) -> None:
         self._worry([parts.router.process, *parts.helpers])
+        for note in view.notes:
+            if note not in self._noted:
+                self._report.note(note)
+        self._noted = set(view.notes)
         if self._summed_up:
             for row in view.rows:
                 if self._said.get(row.name) != row:

@@ -65,6 +65,10 @@ class EndpointProxies:
         ready = [target] if target and target.ready else [i for i in self._instances.values() if i.ready]
         return [f"127.0.0.1:{instance.child.port}" for instance in ready if instance.child]
 
+    def admin_ports(self) -> dict[str, int]:
+        """Where the processes that listen tell of themselves, by revision."""
+        return {name: each.child.admin_port for name, each in self._instances.items() if each.child}
+
     def act(self, decision: Decision) -> bool:
         """Starts what is wanted and retires what is not; True if that changed what runs."""
         if decision.policy is not None and decision.policy != self.policy:

@@ -1,4 +1,4 @@
-"""Values of Secrets as files that only their owner may read. Called by `inputs.py`.
+"""Values of Secrets as files that only their owner may read. Called by `inputs.py` and `secret_store.py`.
 
 Below the folder: NAMESPACE/NAME/KEY, which is what a proxy expects below its `secrets` folder.
 """
@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
+from model_serving.api.endpoint import ServingEndpoint
 from model_serving.local.folder import write_private
+from model_serving.local.store import Store
 
 
 def write_secret(folder: Path, key: tuple[str, str], values: Mapping[str, bytes]) -> bool:
@@ -37,3 +40,42 @@ def remove_secret(folder: Path, key: tuple[str, str]) -> None:
 def secret_exists(folder: Path, key: tuple[str, str]) -> bool:
     """Whether the Secret is there, whatever its keys."""
     return folder.joinpath(*key).is_dir()
+
+
+def read_secret(folder: Path, key: tuple[str, str]) -> dict[str, bytes]:
+    """The values of one Secret; empty when there is none."""
+    return {file.name: file.read_bytes() for file in _files(folder, key)}
+
+
+def write_times(folder: Path, key: tuple[str, str]) -> dict[str, str]:
+    """The keys of one Secret, and when each got its value (RFC 3339)."""
+    return {file.name: _stamp(file.stat().st_mtime) for file in _files(folder, key)}
+
+
+def delete_endpoint(store: Store, folder: Path, endpoint: ServingEndpoint) -> None:
+    """Removes an endpoint with the Secrets that it owns, values first."""
+    for row in store.secrets.all().values():
+        if row.owner and row.owner == endpoint.metadata.uid:
+            remove_secret(folder, row.key)
+    store.delete(endpoint.key)
+
+
+def sweep_secrets(store: Store, folder: Path) -> None:
+    """Removes what a killed runner left behind: Secrets of endpoints that never came to be, or are gone."""
+    uids = {record.endpoint.metadata.uid for record in store.records()}
+    for row in store.secrets.all().values():
+        if not row.scope and row.owner not in uids:
+            remove_secret(folder, row.key)
+            store.secrets.forget(row.key)
+
+
+def _files(folder: Path, key: tuple[str, str]) -> list[Path]:
+    target = folder.joinpath(*key)
+    if not target.is_dir():
+        return []
+    # Hidden files are values on their way.
+    return sorted(file for file in target.iterdir() if not file.name.startswith("."))
+
+
+def _stamp(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

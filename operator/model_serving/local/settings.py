@@ -77,15 +77,18 @@ def child_environ(settings: RunSettings, **values: str) -> dict[str, str]:
     }
 
 
+def workspace_id(folder: StateFolder) -> str:
+    """What names this workspace; Terraform wants a number that never changes."""
+    return str(int.from_bytes(hashlib.sha256(str(folder.root).encode()).digest()[:6], "big"))
+
+
 def router_program(settings: RunSettings, folder: StateFolder, door: int, lines: Lines) -> Program:
     """The router, which accepts at the socket with the descriptor `door`; `lines` takes its access log."""
-    # Terraform wants a workspace id that is a number and never changes.
-    workspace = int.from_bytes(hashlib.sha256(str(folder.root).encode()).digest()[:6], "big")
     environ = child_environ(
         settings,
         HOST=settings.host,
         LISTEN_FD=str(door),
-        WORKSPACE_ID=str(workspace),
+        WORKSPACE_ID=workspace_id(folder),
         DRAIN_DELAY_SECONDS=_ROUTER_DRAIN_DELAY,
     )
     return Program(command("router"), environ, folder.logs / "router.log", lines, (door,))

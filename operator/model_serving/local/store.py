@@ -18,29 +18,21 @@ from typing import Any
 from model_serving.api.endpoint import ServingEndpoint
 from model_serving.api.status import EndpointStatus
 from model_serving.lifecycle.revision import History, Outcome, Revision, Shape
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS endpoints (
-    namespace TEXT NOT NULL, name TEXT NOT NULL, uid TEXT NOT NULL UNIQUE, generation INTEGER NOT NULL,
-    created TEXT NOT NULL, source TEXT NOT NULL, labels TEXT NOT NULL, annotations TEXT NOT NULL,
-    spec TEXT NOT NULL, status TEXT NOT NULL, PRIMARY KEY (namespace, name));
-CREATE TABLE IF NOT EXISTS revisions (
-    uid TEXT NOT NULL REFERENCES endpoints (uid) ON DELETE CASCADE, name TEXT NOT NULL, body TEXT NOT NULL,
-    PRIMARY KEY (uid, name));
-CREATE TABLE IF NOT EXISTS secrets (
-    namespace TEXT NOT NULL, name TEXT NOT NULL, source TEXT NOT NULL, PRIMARY KEY (namespace, name));
-"""
-
-Key = tuple[str, str]
+from model_serving.local.schema import lay_out
+from model_serving.local.secret_rows import Key, SecretRows
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """An endpoint as it is stored. `source` names the file that declares it; empty: no file does."""
+    """An endpoint as it is stored. `source` names the file that declares it; empty: no file does.
+
+    `updated`: when a user last wrote it (RFC 3339). The resource version counts what users write, not the status.
+    """
 
     endpoint: ServingEndpoint
     history: History
     source: str
+    updated: str = ""
 
 
 class Store:
@@ -48,6 +40,7 @@ class Store:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._db = connection
+        self.secrets = SecretRows(connection)
 
     def close(self) -> None:
         """Closes the file."""
@@ -55,41 +48,50 @@ class Store:
 
     def records(self) -> list[Record]:
         """All endpoints, oldest first."""
-        rows = self._db.execute(f"SELECT {_COLUMNS} FROM endpoints ORDER BY rowid").fetchall()
-        return [Record(_endpoint(row), self._history(row["uid"]), row["source"]) for row in rows]
+        return [self._record(row) for row in self._db.execute("SELECT * FROM endpoints ORDER BY rowid").fetchall()]
 
     def find(self, key: Key) -> Record | None:
         """One endpoint by namespace and name."""
-        row = self._db.execute(f"SELECT {_COLUMNS} FROM endpoints WHERE namespace = ? AND name = ?", key).fetchone()
-        return Record(_endpoint(row), self._history(row["uid"]), row["source"]) if row else None
+        row = self._db.execute("SELECT * FROM endpoints WHERE namespace = ? AND name = ?", key).fetchone()
+        return self._record(row) if row else None
 
     def apply(self, wanted: ServingEndpoint, source: str, now: datetime) -> bool:
         """Creates the endpoint or makes it as wanted; True if anything changed. A changed spec counts on."""
         known = self.find(wanted.key)
-        meta = wanted.metadata
-        labels, annotations, spec = _json(meta.labels), _json(meta.annotations), _json(wanted.spec.manifest())
+        if known is None:
+            self._insert(wanted, source, now)
+            return True
+        old, new = known.endpoint, wanted
+        step = old.spec.manifest() != new.spec.manifest()
+        written = step or (old.metadata.labels, old.metadata.annotations) != (
+            new.metadata.labels,
+            new.metadata.annotations,
+        )
+        if not written and known.source == source:
+            return False
         with self._db:
-            if known is None:
-                values = (*wanted.key, str(uuid.uuid4()), _stamp(now), source, labels, annotations, spec)
-                self._db.execute("INSERT INTO endpoints VALUES (?, ?, ?, 1, ?, ?, ?, ?, ?, '{}')", values)
-                return True
-            old = known.endpoint
-            step = int(old.spec.manifest() != wanted.spec.manifest())
-            same = (old.metadata.labels, old.metadata.annotations, known.source) == (
-                meta.labels,
-                meta.annotations,
-                source,
-            )
             self._db.execute(
-                "UPDATE endpoints SET generation = generation + ?, source = ?, labels = ?, annotations = ?, spec = ? "
-                "WHERE namespace = ? AND name = ?",
-                (step, source, labels, annotations, spec, *wanted.key),
+                "UPDATE endpoints SET generation = generation + ?, version = version + ?, updated = ?, source = ?, "
+                "labels = ?, annotations = ?, spec = ? WHERE namespace = ? AND name = ?",
+                (step, written, _stamp(now) if written else known.updated, source, *_content(wanted), *wanted.key),
             )
-        return bool(step) or not same
+        return True
+
+    def _insert(self, endpoint: ServingEndpoint, source: str, now: datetime) -> None:
+        values = (*endpoint.key, str(uuid.uuid4()), _stamp(now), _stamp(now), source, *_content(endpoint))
+        with self._db:
+            self._db.execute(
+                "INSERT INTO endpoints (namespace, name, uid, created, updated, source, labels, annotations, spec, "
+                "generation, status) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1, '{}')",
+                values,
+            )
 
     def delete(self, key: Key) -> None:
-        """Removes an endpoint and its revisions."""
+        """Removes an endpoint, its revisions, and what is known of the Secrets that it owns."""
         with self._db:
+            self._db.execute(
+                "DELETE FROM secrets WHERE owner IN (SELECT uid FROM endpoints WHERE namespace = ? AND name = ?)", key
+            )
             self._db.execute("DELETE FROM endpoints WHERE namespace = ? AND name = ?", key)
 
     def write_outcome(self, record: Record, history: History, status: EndpointStatus) -> None:
@@ -104,17 +106,10 @@ class Store:
                 rows = [(uid, revision.name, _json(_revision_body(revision))) for revision in history]
                 self._db.executemany("INSERT INTO revisions VALUES (?, ?, ?)", rows)
 
-    def secrets(self) -> dict[Key, str]:
-        """Namespace and name of the Secrets that are there, with the file that declares each."""
-        return {(r["namespace"], r["name"]): r["source"] for r in self._db.execute("SELECT * FROM secrets")}
-
-    def write_secrets(self, sources: Mapping[Key, str]) -> None:
-        """Remembers which Secrets are there."""
-        with self._db:
-            self._db.execute("DELETE FROM secrets")
-            self._db.executemany(
-                "INSERT INTO secrets VALUES (?, ?, ?)", [(*k, source) for k, source in sources.items()]
-            )
+    def _record(self, row: sqlite3.Row) -> Record:
+        # Whoever only reads may look at the database of an older release.
+        known = dict(row)
+        return Record(_endpoint(known), self._history(known["uid"]), known["source"], known.get("updated", ""))
 
     def _history(self, uid: str) -> History:
         rows = self._db.execute("SELECT body FROM revisions WHERE uid = ?", (uid,))
@@ -129,20 +124,18 @@ def open_store(path: Path, *, read_only: bool = False) -> Store:
     db.execute("PRAGMA foreign_keys = ON")
     if not read_only:
         db.execute("PRAGMA journal_mode = WAL")
-        db.executescript(_SCHEMA)
+        lay_out(db)
         path.chmod(0o600)
     return Store(db)
 
 
-_COLUMNS = "namespace, name, uid, generation, created, source, labels, annotations, spec, status"
-
-
-def _endpoint(row: sqlite3.Row) -> ServingEndpoint:
+def _endpoint(row: Mapping[str, Any]) -> ServingEndpoint:
     metadata = {
         "name": row["name"],
         "namespace": row["namespace"],
         "uid": row["uid"],
         "generation": row["generation"],
+        "resourceVersion": str(row.get("version", "")),
         "creationTimestamp": row["created"],
         "labels": json.loads(row["labels"]),
         "annotations": json.loads(row["annotations"]),
@@ -150,6 +143,12 @@ def _endpoint(row: sqlite3.Row) -> ServingEndpoint:
     return ServingEndpoint.model_validate(
         {"metadata": metadata, "spec": json.loads(row["spec"]), "status": json.loads(row["status"])}
     )
+
+
+def _content(endpoint: ServingEndpoint) -> tuple[str, str, str]:
+    """What users write: labels, annotations, spec."""
+    meta = endpoint.metadata
+    return _json(meta.labels), _json(meta.annotations), _json(endpoint.spec.manifest())
 
 
 def _dump(status: EndpointStatus) -> dict[str, Any]:
