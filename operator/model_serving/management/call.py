@@ -72,6 +72,8 @@ class Operation:
     request: str = ""
     response: str = ""
     content_type: str = "application/json"
+    query: tuple[str, ...] = ()
+    """Parameters of the query that it reads."""
 
 
 async def read_object(request: Request) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from model_serving.management import (
     absent,
     endpoints,
@@ -13,6 +15,7 @@ from model_serving.management import (
     updates,
 )
 from model_serving.management.call import Operation
+from model_serving.management.document import build_document, document_operation
 
 OPERATIONS: list[Operation] = [
     *endpoints.OPERATIONS,
@@ -24,3 +27,9 @@ OPERATIONS: list[Operation] = [
     *identity.OPERATIONS,
     *secret_scopes.OPERATIONS,
 ]
+OPERATIONS.append(document_operation(OPERATIONS))
+
+
+def openapi_document() -> dict[str, Any]:
+    """The OpenAPI document of the whole API."""
+    return build_document(OPERATIONS)

@@ -1,0 +1,132 @@
+"""Schemas of request and answer bodies, for the document of the REST API (`document.py`). They describe, nothing more:
+bodies are judged by the rules of the resource, in `convert/`.
+
+Rows of operations name them. What the resource's models know is taken from them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel
+
+from model_serving.api.external_model import BLOCKS, Provider, Task
+from model_serving.api.policy import AiGateway, EmailNotifications, PermissionLevel, RateLimit
+from model_serving.api.status import ConfigUpdateState, DeploymentState, ReadyState
+from model_serving.management import errors
+
+Schema = dict[str, Any]
+
+_NAME: Schema = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": 63,
+    "pattern": "^[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?$",
+}
+_TEXT: Schema = {"type": "string"}
+_MILLISECONDS: Schema = {"type": "integer", "description": "Milliseconds since the epoch."}
+
+
+def _object(required: tuple[str, ...] = (), **properties: Schema) -> Schema:
+    made: Schema = {"type": "object", "properties": properties}
+    return {**made, "required": list(required)} if required else made
+
+
+def _list(items: Schema) -> Schema:
+    return {"type": "array", "items": items}
+
+
+def ref(name: str) -> Schema:
+    """A reference to one of the schemas below."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _words(words: Any) -> Schema:
+    return {"type": "string", "enum": [str(word) for word in words]}
+
+
+def _codes() -> list[str]:
+    kinds: list[type[errors.ApiError]] = [errors.ApiError, *errors.ApiError.__subclasses__()]
+    return sorted({kind.code for kind in kinds})
+
+
+def _of_models(*models: type[BaseModel]) -> dict[str, Schema]:
+    """Schemas of the resource's models in REST spelling, with those that they refer to."""
+    found: dict[str, Schema] = {}
+    for model in models:
+        schema = _plain(model.model_json_schema(by_alias=False, ref_template="#/components/schemas/{model}"))
+        found |= schema.pop("$defs", {})
+        found[model.__name__] = schema
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """Without Kubernetes' extensions."""
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    return {name: _plain(each) for name, each in value.items() if not name.startswith("x-kubernetes-")}
+
+
+def _requests() -> dict[str, Schema]:
+    blocks = {
+        block: {"type": "object", "description": "Settings and keys of that provider."} for block in BLOCKS.values()
+    }
+    model = _object(
+        ("name", "provider", "task"), name=_TEXT, provider=_words(Provider), task=_words(Task), **blocks
+    )  # fmt: skip
+    entity = _object(name=_NAME, external_model=ref("ExternalModel"), entity_name=_TEXT, entity_version=_TEXT)
+    percentage = {"type": "integer", "minimum": 0, "maximum": 100}
+    route = _object(
+        ("traffic_percentage",), served_entity_name=_NAME, served_model_name=_NAME, traffic_percentage=percentage
+    )  # fmt: skip
+    tag = _object(("key",), key=_TEXT, value=_TEXT)
+    notifications = _object(email_notifications=ref("EmailNotifications"))
+    return {
+        "ExternalModel": model,
+        "ServedEntity": entity,
+        "Tag": tag,
+        "Config": _object(
+            ("served_entities",), served_entities=_list(ref("ServedEntity")),
+            traffic_config=_object(routes=_list(route)),
+        ),
+        "CreateEndpoint": _object(
+            ("name", "config"), name=_NAME, config=ref("Config"), ai_gateway=ref("AiGateway"),
+            rate_limits=_list(ref("RateLimit")), tags=_list(ref("Tag")), description=_TEXT, budget_policy_id=_TEXT,
+            email_notifications=ref("EmailNotifications"), route_optimized={"type": "boolean"},
+        ),
+        "Rollback": _object(("config_version",), config_version={"type": "integer", "minimum": 1}),
+        "RateLimits": _object(("rate_limits",), rate_limits=_list(ref("RateLimit"))),
+        "TagsPatch": _object(add_tags=_list(ref("Tag")), delete_tags=_list(_TEXT)),
+        "Notifications": notifications,
+        "Telemetry": _object(telemetry_config={"type": "object"}),
+        **_of_models(AiGateway, EmailNotifications, RateLimit),
+    }  # fmt: skip
+
+
+def _answers() -> dict[str, Schema]:
+    state = _object(("ready", "config_update"), ready=_words(ReadyState), config_update=_words(ConfigUpdateState))
+    entity_state = _object(deployment=_words(DeploymentState), deployment_state_message=_TEXT)
+    served = {"allOf": [ref("ServedEntity"), _object(state=entity_state)]}
+    config = _object(served_entities=_list(served), config_version={"type": "integer"})
+    endpoint = _object(
+        ("name", "id", "state"), name=_TEXT, id=_TEXT, creator=_TEXT, state=state, config=config,
+        pending_config=config, tags=_list(ref("Tag")), task=_TEXT, permission_level=_words(PermissionLevel),
+        creation_timestamp=_MILLISECONDS, last_updated_timestamp=_MILLISECONDS, warnings=_list(_TEXT),
+    )  # fmt: skip
+    version = _object(config_version={"type": "integer"}, outcome=_TEXT, config=ref("Config"))
+    return {
+        "Empty": _object(),
+        "Endpoint": endpoint,
+        "EndpointList": _object(("endpoints",), endpoints=_list(ref("Endpoint"))),
+        "History": _object(("versions",), versions=_list(version)),
+        "Tags": _object(("tags",), tags=_list(ref("Tag"))),
+        "Logs": _object(("logs",), logs=_TEXT),
+        "Error": _object(("error_code", "message"), error_code=_words(_codes()), message=_TEXT),
+    }
+
+
+def schemas() -> dict[str, Schema]:
+    """All, by name."""
+    return {**_requests(), **_answers()}
