@@ -20,6 +20,7 @@ OUTPUT_ONLY = ("state", "creator", "creation_timestamp", "foundation_model", "ty
 _ALIASES = {"model_name": "entity_name", "model_version": "entity_version"}
 _NEUTRAL = {"workload_type": "CPU"}
 _MAX_NAME = 63
+_SOME_NAME = "entity"
 
 
 def config_fields(value: Any, path: str, before: Sequence[str] = ()) -> Json:
@@ -42,7 +43,7 @@ def config_fields(value: Any, path: str, before: Sequence[str] = ()) -> Json:
 def default_entity_name(model: str, version: str = "") -> str:
     """The name of an entity that was given none: Databricks' rule, kept within what a name may hold."""
     text = f"{model}-{version}" if version else model
-    return re.sub(r"[^A-Za-z0-9_-]", "-", text)[:_MAX_NAME].strip("-_") or "entity"
+    return re.sub(r"[^A-Za-z0-9_-]", "-", text)[:_MAX_NAME].strip("-_") or _SOME_NAME
 
 
 def _aliased(value: Any, path: str) -> Json:
@@ -71,7 +72,7 @@ def _named(fields: Json, external: Any) -> Json:
     model = external.get("name") if isinstance(external, Mapping) else fields.get("entity_name")
     version = fields.get("entity_version")
     if not isinstance(model, str):
-        return {}
+        return {"name": _SOME_NAME}  # what is missing will be said, and it is not the name
     told = version if external is None and isinstance(version, str) else ""
     return {"name": default_entity_name(model, told)}
 

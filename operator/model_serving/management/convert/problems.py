@@ -57,7 +57,7 @@ def shown(name: str) -> str:
 def _told(problem: Problem) -> str:
     field = re.sub(r"^spec\.", "", problem.field)
     field = "name" if field == "metadata.name" else _respelt(field)
-    message = _respelt(problem.message)
+    message = _respelt(problem.message).rstrip(".")
     if "SecretRef" in problem.message:
         message += _KEY_HINT
     for yaml, rest in _YAML_ONLY.items():
