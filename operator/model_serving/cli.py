@@ -67,6 +67,18 @@ def router() -> None:
 
 
 @main.command()
+def management() -> None:
+    """Run the REST API of a workspace, beside its router. Settings: MODEL_SERVING_… variables."""
+    from model_serving.kube.config import ConfigError
+    from model_serving.kube.workspace.platform import connect_platform, connection_of
+    from model_serving.management.process import ManagementSettings, SettingsError, run_management
+
+    settings = _settings(lambda: ManagementSettings.from_environ(os.environ), SettingsError)
+    connection = _settings(lambda: connection_of(os.environ), ConfigError)
+    sys.exit(run_management(settings, connect_platform(connection, settings.namespace)))
+
+
+@main.command()
 @click.option("-f", "--file", "files", type=FILE, multiple=True, help="YAML of endpoints and Secrets; a folder works.")
 @click.option("--state", type=click.Path(path_type=Path), default=".model-serving", show_default=True)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")

@@ -185,10 +185,10 @@ class Secrets(Protocol):
         """Makes `owner` the owner of that Secret, so that both are deleted together."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Platform:
-    """One workspace. `workspace_id` consists of digits; `leave`: which hosts endpoints may call; `namespace` is that
-    of the objects."""
+    """One workspace. `workspace_id` consists of digits; `leave`: which hosts endpoints may call (the platform keeps it
+    up to date: an admin may change it); `namespace` is that of the objects."""
 
     callers: Callers
     endpoints: Endpoints

@@ -207,9 +207,11 @@ class Client:
         except NotFound:
             return
 
-    async def pod_logs(self, namespace: str, name: str, *, tail: int = 20, previous: bool = False) -> str:
+    async def pod_logs(
+        self, namespace: str, name: str, *, tail: int = 20, previous: bool = False, most_bytes: int = 16384
+    ) -> str:
         """The last lines of a pod's only container, of its previous run if asked."""
-        query = {"tailLines": str(tail), "limitBytes": "16384"} | ({"previous": "true"} if previous else {})
+        query = {"tailLines": str(tail), "limitBytes": str(most_bytes)} | ({"previous": "true"} if previous else {})
         path = PODS.path(namespace, quote(name, safe=""), "log")
         return (await self._send(Request("GET", path, query, {}))).decode(errors="replace")
 

@@ -1,0 +1,127 @@
+"""What an endpoint's proxies say: their metrics and the latest lines of their logs, of each pod."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+
+from model_serving.kube.client import Client, Selection
+from model_serving.kube.errors import Invalid, NotFound
+from model_serving.kube.labels import selector_of_pods
+from model_serving.kube.resources import PODS, Manifest
+
+ADMIN_PORT = 8081
+MOST_PODS = 20
+TAIL = 200
+_SECONDS = 3.0
+_MOST_BYTES = 4 * 1024 * 1024
+_MOST_LOG_BYTES = 256 * 1024
+_SAMPLE = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(\{?)")
+_HEAD = re.compile(r"# (?:HELP|TYPE) ([^ ]+)")
+
+
+class Pods:
+    """Reads the pods of endpoints with the workspace's own rights. `port`: the admin port of proxies."""
+
+    def __init__(self, client: Client, namespace: str, *, port: int = ADMIN_PORT) -> None:
+        self._client = client
+        self._namespace = namespace
+        self._port = port
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        # No connection is kept: pods come and go, and a call now and then needs none.
+        connector = aiohttp.TCPConnector(limit=MOST_PODS, force_close=True)
+        self._session = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=_SECONDS))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def metrics(self, object_name: str) -> str:
+        """One page of all pods; those that do not answer are missing. Raises `KubeError`."""
+        pods = [pod for pod in await self._of(object_name) if _address(pod)]
+        pages = await asyncio.gather(*(self._page(_address(pod)) for pod in pods))
+        return merge_pages((pod["metadata"]["name"], page) for pod, page in zip(pods, pages, strict=True))
+
+    async def logs(self, object_name: str) -> str:
+        """The latest lines of each pod, and those of its previous run if that ended badly. Raises `KubeError`."""
+        return "".join(await asyncio.gather(*(self._log(pod) for pod in await self._of(object_name))))
+
+    async def _of(self, object_name: str) -> list[Manifest]:
+        selection = Selection(PODS, self._namespace, labels=selector_of_pods(object_name))
+        return sorted((await self._client.list(selection)).items, key=lambda pod: pod["metadata"]["name"])[:MOST_PODS]
+
+    async def _log(self, pod: Manifest) -> str:
+        name = pod["metadata"]["name"]
+        runs = [("", False)]
+        if any(s.get("restartCount") for s in (pod.get("status") or {}).get("containerStatuses") or []):
+            runs.insert(0, (" (previous run)", True))
+        parts = []
+        for title, previous in runs:
+            text = await self._lines(name, previous=previous)
+            if text:
+                parts.append(f"==> {name}{title} <==\n{text.rstrip()}\n")
+        return "".join(parts)
+
+    async def _lines(self, pod: str, *, previous: bool) -> str:
+        try:
+            return await self._client.pod_logs(
+                self._namespace, pod, tail=TAIL, previous=previous, most_bytes=_MOST_LOG_BYTES
+            )
+        except (NotFound, Invalid):
+            return ""  # The pod is gone, or has not run yet.
+
+    async def _page(self, host: str) -> str:
+        if self._session is None:
+            raise RuntimeError("the reader of pods is not open: use it inside `async with`")
+        url = f"http://{f'[{host}]' if ':' in host else host}:{self._port}/metrics"
+        try:
+            async with self._session.get(url, allow_redirects=False) as response:
+                body = bytearray()
+                async for part in response.content.iter_any():
+                    body += part
+                    if len(body) > _MOST_BYTES:
+                        return ""
+                return body.decode(errors="replace") if response.status == 200 else ""
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            return ""
+
+
+def merge_pages(pages: Iterable[tuple[str, str]]) -> str:
+    """Prometheus pages of several pods as one: a metric's head once, then its samples, each with the label `pod`."""
+    heads: dict[str, list[str]] = {}
+    samples: dict[str, list[str]] = {}
+    for pod, page in pages:
+        family = ""
+        for line in page.splitlines():
+            if head := _HEAD.match(line):
+                family = head[1]
+                samples.setdefault(family, [])
+                if line not in heads.setdefault(family, []):
+                    heads[family].append(line)
+            elif sample := _SAMPLE.match(line):
+                of = family if family and sample[1].startswith(family) else sample[1]
+                samples.setdefault(of, []).append(_labelled(line, sample, pod))
+    lines = [line for family, found in samples.items() for line in (*heads.get(family, ()), *found)]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _labelled(line: str, sample: re.Match[str], pod: str) -> str:
+    rest = line[sample.end() :]
+    if not sample[2]:
+        return f'{sample[1]}{{pod="{pod}"}}{rest}'
+    return f'{sample[1]}{{pod="{pod}"{"" if rest.startswith("}") else ","}{rest}'
+
+
+def _address(pod: Manifest) -> str:
+    return str((pod.get("status") or {}).get("podIP") or "")
