@@ -148,7 +148,7 @@ def _endpoint(row: Mapping[str, Any]) -> ServingEndpoint:
 def _content(endpoint: ServingEndpoint) -> tuple[str, str, str]:
     """What users write: labels, annotations, spec."""
     meta = endpoint.metadata
-    return _json(meta.labels), _json(meta.annotations), _json(endpoint.spec.manifest())
+    return _json(meta.labels), _json(meta.annotations), _json(endpoint.spec.written())
 
 
 def _dump(status: EndpointStatus) -> dict[str, Any]:
