@@ -11,15 +11,11 @@ import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
-
-from pydantic import ValidationError
 
 from model_serving.api.conditions import ConditionType, Reason
-from model_serving.api.endpoint import EndpointSpec, ObjectMeta, ServingEndpoint
+from model_serving.api.endpoint import ServingEndpoint
 from model_serving.api.hosts import LEAVE_LABEL
 from model_serving.api.names import RELOAD_ANNOTATION
-from model_serving.api.problems import problems
 from model_serving.api.status import EndpointStatus
 from model_serving.controller.cache import Key
 from model_serving.controller.children import Awaited, NotOurs, Refused
@@ -31,6 +27,7 @@ from model_serving.controller.nudge import nudge
 from model_serving.controller.pulse import Pulse
 from model_serving.controller.recorded_issuers import recorded_issuers
 from model_serving.controller.reshape_gate import ReshapeGate
+from model_serving.controller.settings import external_base
 from model_serving.controller.tools import Tools
 from model_serving.controller.wanted import wanted_children
 from model_serving.kube.errors import Conflict, Forbidden, KubeError, NotFound
@@ -39,6 +36,7 @@ from model_serving.kube.resources import DEPLOYMENTS, NAMESPACES, Manifest
 from model_serving.lifecycle.decide import Decision, decide
 from model_serving.lifecycle.events import transitions
 from model_serving.lifecycle.observed import Deadlines, Finding, Observed
+from model_serving.lifecycle.reading import age_of, endpoint_name_of, read_endpoint
 from model_serving.lifecycle.revision import Shape, digest
 from model_serving.proxy_config import Issuer
 
@@ -142,24 +140,25 @@ class Reconciler:
             issuers=await self._issuers(owner),
             limits_store=self._settings.limits_store,
             may_reshape=self._gate.may_pass(key, history, shape),
-            url=self._url(owner),
+            url=self._url(service_url(owner, self._settings.cluster_domain), owner),
+            external_url=self._url(external_base(self._settings, owner.namespace), owner),
             selector=pod_selector(owner),
         )
 
-    def _url(self, owner: Owner) -> str:
-        base = service_url(owner, self._settings.cluster_domain)
-        return f"{base}/serving-endpoints/{owner.endpoint_name}/invocations"
+    @staticmethod
+    def _url(base: str, owner: Owner) -> str:
+        return f"{base}/serving-endpoints/{owner.endpoint_name}/invocations" if base else ""
 
     def _name_conflict(self, endpoint: ServingEndpoint) -> Finding | None:
         """The older of two endpoints of one name serves, the other waits."""
-        own = _age(endpoint.metadata.creation_timestamp, endpoint.metadata.uid)
+        own = endpoint.metadata.creation_timestamp, endpoint.metadata.uid
         for (namespace, name), other in self._tools.cache.endpoints():
             meta = other["metadata"]
             if namespace != endpoint.metadata.namespace or name == endpoint.metadata.name:
                 continue
-            if meta.get("deletionTimestamp") or _endpoint_name(other) != endpoint.endpoint_name:
+            if meta.get("deletionTimestamp") or endpoint_name_of(other) != endpoint.endpoint_name:
                 continue
-            if _age(meta.get("creationTimestamp", ""), meta.get("uid", "")) < own:
+            if age_of(other) < own:
                 return Finding(
                     Reason.NAME_CONFLICT,
                     f"the older endpoint {name} has the name {endpoint.endpoint_name} in this namespace: "
@@ -267,46 +266,6 @@ class Reconciler:
         self._tools.queue.forget(key)
         self._tools.sweeper.take_due(key)
         self._tools.histories.forget(key)
-
-
-def read_endpoint(manifest: Manifest) -> tuple[ServingEndpoint, Finding | None]:
-    """The endpoint, and what makes its spec unreadable: another CRD let it in. Then only its identity counts."""
-    try:
-        return ServingEndpoint.model_validate(manifest), None
-    except ValidationError as error:
-        finding = Finding(Reason.INVALID_SPEC, "; ".join(map(str, problems(error, ServingEndpoint))))
-        bare = ServingEndpoint.model_construct(
-            metadata=ObjectMeta.model_construct(**_identity(manifest)),
-            spec=EndpointSpec.model_construct(endpoint_name=_endpoint_name(manifest)),
-            status=_readable_status(manifest),
-        )
-        return bare, finding
-
-
-def _identity(manifest: Manifest) -> dict[str, Any]:
-    meta = manifest["metadata"]
-    return {
-        "name": meta["name"],
-        "namespace": meta.get("namespace", ""),
-        "uid": meta.get("uid", ""),
-        "generation": int(meta.get("generation") or 0),
-        "annotations": dict(meta.get("annotations") or {}),
-    }
-
-
-def _readable_status(manifest: Manifest) -> EndpointStatus:
-    try:
-        return EndpointStatus.model_validate(manifest.get("status") or {})
-    except ValidationError:
-        return EndpointStatus()
-
-
-def _endpoint_name(manifest: Manifest) -> str:
-    return str((manifest.get("spec") or {}).get("endpointName") or manifest["metadata"]["name"])
-
-
-def _age(created: str, uid: str) -> tuple[str, str]:
-    return created, uid
 
 
 def _comparable(status: EndpointStatus) -> EndpointStatus:

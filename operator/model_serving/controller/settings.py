@@ -19,6 +19,7 @@ TUNABLE = (
 """Settings of proxies that an admin may choose, without their prefix."""
 STORE_SCHEMES = ("valkey", "valkeys", "redis", "rediss")
 STORE_PORT = 6379
+NAMESPACE_PLACE = "{namespace}"
 
 
 class SettingsError(Exception):
@@ -102,6 +103,21 @@ def _collector(value: str) -> str:
     return value
 
 
+def _external(value: str) -> str:
+    example = value.replace(NAMESPACE_PLACE, "x")
+    parts = _url(example)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
+        raise ValueError("write it https://HOST or https://HOST/PATH, without user and password")
+    if parts.query or parts.fragment or re.search(r"[{}\s?#]", example):
+        raise ValueError(f"write it without query and fragment; {NAMESPACE_PLACE} is the only placeholder")
+    return value.rstrip("/")
+
+
+def external_base(settings: Settings, namespace: str) -> str:
+    """Where the front door of a namespace answers from outside; empty: the admin has not said."""
+    return settings.external_url.replace(NAMESPACE_PLACE, namespace)
+
+
 def own_ports(settings: Settings) -> list[int]:
     """The ports of what the admin has for all endpoints: the limits' common store, the collector of traces."""
     found = set()
@@ -132,6 +148,9 @@ class Settings:
     identity: str = _setting(_text, "model-serving-operator")
     """Who holds the Lease: the pod's name."""
     cluster_domain: str = _setting(_text, "cluster.local")
+    external_url: str = _setting(_external, "")
+    """Where clients outside reach the workspace's front door; `{namespace}` stands for the endpoint's. Empty: the
+    status tells the address of the endpoint's Service."""
     manage_access: bool = _setting(_flag, True)
     """Whether `spec.access` also becomes Roles on the object."""
     network_policies: bool = _setting(_flag, True)

@@ -9,6 +9,8 @@ from model_serving.api.endpoint import GROUP
 NAME_LABEL = "app.kubernetes.io/name"
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 ENDPOINT_LABEL = f"{GROUP}/endpoint"
+UID_LABEL = f"{GROUP}/endpoint-uid"
+"""On an endpoint's Service and so on its EndpointSlices: a deleted namesake's proxies answer for a moment longer."""
 
 PROXY = "model-serving-proxy"
 OPERATOR = "model-serving-operator"

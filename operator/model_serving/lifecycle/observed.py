@@ -77,7 +77,9 @@ class Observed:
     may_reshape: bool = True
     """Whether this endpoint may follow a change of image or platform settings now (a few at a time do)."""
     url: str = ""
-    """Where callers reach the endpoint."""
+    """Where callers reach the endpoint's proxies; https when those speak TLS."""
+    external_url: str = ""
+    """Where they reach it through the workspace's front door, as the admin says; empty: the former is told."""
     selector: str = ""
     """Label selector of the proxies, where the platform has such a thing."""
 

@@ -32,7 +32,7 @@ def build_status(situation: Situation) -> EndpointStatus:
         observed_generation=endpoint.metadata.generation,
         conditions=_conditions(situation, verdict),
         id=endpoint.databricks_id,
-        url=_url(situation.observed.url, shown),
+        url=situation.observed.external_url or _url(situation.observed.url, shown),
         creator=endpoint.metadata.annotations.get(CREATOR_ANNOTATION, ""),
         task=str(model.task) if model else "",
         model=f"{model.provider}/{model.name}" if model else "",

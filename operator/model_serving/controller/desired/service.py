@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from model_serving.controller.desired.deployment import data_port_name
 from model_serving.controller.desired.owner import Owner, child, pod_labels
+from model_serving.kube.labels import UID_LABEL
 from model_serving.kube.resources import SERVICES, Manifest
 from model_serving.lifecycle.revision import Revision
 
@@ -23,7 +24,9 @@ def service(owner: Owner, revisions: Iterable[Revision] = ()) -> Manifest:
         {"name": name, "port": _PORTS[name], "targetPort": name, "protocol": "TCP", "appProtocol": name}
         for name in names
     ]
-    return child(owner, SERVICES, {"spec": {"type": "ClusterIP", "selector": pod_labels(owner), "ports": ports}})
+    made = child(owner, SERVICES, {"spec": {"type": "ClusterIP", "selector": pod_labels(owner), "ports": ports}})
+    made["metadata"]["labels"][UID_LABEL] = owner.uid  # Kubernetes copies it to the EndpointSlices, for the router
+    return made
 
 
 def service_url(owner: Owner, cluster_domain: str) -> str:
