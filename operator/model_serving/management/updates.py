@@ -6,7 +6,6 @@ text are written before the config that names them, and keys that no kept versio
 
 from __future__ import annotations
 
-import asyncio
 import secrets as randomness
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -88,25 +87,31 @@ async def roll_back(call: Call) -> dict[str, Any]:
 
 
 async def _change_config(call: Call, propose: Propose) -> dict[str, Any]:
-    """Attempts it until the lock is off and nobody wrote in between."""
-    loop = asyncio.get_running_loop()
-    end = loop.time() + call.patience.observed
-    attempts = 0
-    while attempts < ATTEMPTS:
+    """Attempts it until nobody wrote in between; waits once for the last change to be taken up."""
+    patient = True
+    for _ in range(ATTEMPTS):
         stored = await readable(call.platform, call.caller, call.name)
         gone = await _unneeded(call, stored)
         try:
             written = await _write(call, stored, _checked(call, stored, await propose(stored)))
         except Changed:
-            attempts += 1
+            continue
         except Locked:
-            if not unobserved(stored.endpoint) or loop.time() >= end:
+            if not patient or not unobserved(stored.endpoint):
                 raise _locked(stored) from None
-            await asyncio.sleep(call.patience.poll)
-        else:
-            await _tidy(call, written, gone)
-            return warned(written, await detailed(call, written))
+            patient = False
+            await _taken_up(call, stored)
+            continue
+        await _tidy(call, written, gone)
+        return warned(written, await detailed(call, written))
     raise busy(call.name)
+
+
+async def _taken_up(call: Call, stored: Stored) -> None:
+    """Waits until the operator has seen the last change, or patience ends."""
+    async for latest in watched(call, stored, call.patience.observed):
+        if not unobserved(latest.endpoint):
+            return
 
 
 def _checked(call: Call, stored: Stored, proposal: Proposal) -> Proposal:
