@@ -7,6 +7,7 @@ from typing import Any
 
 from model_serving.lifecycle.revision import Outcome, Revision, serving
 from model_serving.lifecycle.situation import parse_time
+from model_serving.management.convert.problems import respelt
 from model_serving.management.convert.rest import kept_keys
 from model_serving.management.convert.standing import as_written, begun
 from model_serving.management.convert.writing import write
@@ -44,6 +45,6 @@ def _version(stored: Stored, revision: Revision) -> dict[str, Any]:
         "serving": base is not None and base.config_version == revision.config_version,
         "outcome": revision.outcome.value.upper(),
         "started_at": int(moment.timestamp() * 1000) if moment else 0,
-        "message": ": ".join(text for text in told if text),
+        "message": respelt(": ".join(text for text in told if text)),
         "config": write(as_written(revision.config), kept_keys(stored)),
     }

@@ -36,6 +36,13 @@ def rest_problems(problems: Iterable[Problem]) -> str:
     return message if used >= len(told) else f"{message}; and {len(told) - used} more"
 
 
+def respelt(text: str) -> str:
+    """`text`, written for YAML, with each field that REST knows in REST's spelling."""
+    return _CAMEL.sub(lambda found: _SPELLINGS.get(found[0].removeprefix("spec."), found[0]), text).replace(
+        "spec.config", "config"
+    )
+
+
 def unknown_field(path: str, name: str, known: Iterable[str]) -> InvalidBody:
     """The refusal of a field that an object at `path` does not have, with the one that was probably meant."""
     close = difflib.get_close_matches(name, list(known), n=1)
@@ -56,20 +63,13 @@ def shown(name: str) -> str:
 
 def _told(problem: Problem) -> str:
     field = re.sub(r"^spec\.", "", problem.field)
-    field = "name" if field == "metadata.name" else _respelt(field)
-    message = _respelt(problem.message).rstrip(".")
+    field = "name" if field == "metadata.name" else respelt(field)
+    message = respelt(problem.message).rstrip(".")
     if "SecretRef" in problem.message:
         message += _KEY_HINT
     for yaml, rest in _YAML_ONLY.items():
         message = message.replace(yaml, rest)
     return f"{field}: {message}" if field else message
-
-
-def _respelt(text: str) -> str:
-    """`text` with each field of the resource that REST knows in REST's spelling."""
-    return _CAMEL.sub(lambda found: _SPELLINGS.get(found[0].removeprefix("spec."), found[0]), text).replace(
-        "spec.config", "config"
-    )
 
 
 def _spellings() -> Iterator[tuple[str, str]]:

@@ -13,6 +13,7 @@ from model_serving.api.endpoint import EndpointSpec
 from model_serving.api.external_model import Task
 from model_serving.api.names import CREATOR_ANNOTATION, kept_keys_name
 from model_serving.lifecycle.situation import parse_time
+from model_serving.management.convert.problems import respelt
 from model_serving.management.convert.standing import Standing, Version, entity_state, standing
 from model_serving.management.convert.writing import Json, write, write_all
 from model_serving.stores import Stored
@@ -138,7 +139,7 @@ def _entity(stored: Stored, stand: Standing, version: Version, entity: ServedEnt
     return said | {
         "state": {
             "deployment": state.deployment.value,
-            "deployment_state_message": state.deployment_state_message,
+            "deployment_state_message": respelt(state.deployment_state_message),
         },
         "creator": endpoint.metadata.annotations.get(CREATOR_ANNOTATION, ""),
         "creation_timestamp": _milliseconds(version.started_at or endpoint.metadata.creation_timestamp),
