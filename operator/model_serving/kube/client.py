@@ -160,18 +160,20 @@ class Client:
                 return Listing(items, meta.get("resourceVersion", ""))
             query = query | {"continue": meta["continue"]}
 
-    async def create(self, manifest: Manifest, *, manager: str = "") -> Manifest:
-        """Makes an object. Raises `Conflict` if the name is taken; sent again only if it was certainly not received."""
+    async def create(self, manifest: Manifest, *, manager: str = "", dry_run: bool = False) -> Manifest:
+        """Makes an object. Raises `Conflict` if the name is taken; sent again only if it was certainly not received.
+        With `dry_run` the server judges it, policies included, and keeps nothing."""
         resource = resource_of(manifest)
         path = resource.path(manifest["metadata"].get("namespace"))
-        query = {"fieldManager": manager} if manager else {}
+        query = _write_query(manager, dry_run)
         return await self._object(Request("POST", path, query, typed(JSON), encode(manifest), safe=False))
 
-    async def replace(self, manifest: Manifest, *, manager: str = "") -> Manifest:
-        """Puts an object in the place of the version that its resourceVersion names. Raises `Conflict`."""
+    async def replace(self, manifest: Manifest, *, manager: str = "", dry_run: bool = False) -> Manifest:
+        """Puts an object in the place of the version that its resourceVersion names. Raises `Conflict`. `dry_run`: as
+        for `create`."""
         meta = manifest["metadata"]
         path = resource_of(manifest).path(meta.get("namespace"), meta["name"])
-        query = {"fieldManager": manager} if manager else {}
+        query = _write_query(manager, dry_run)
         return await self._object(Request("PUT", path, query, typed(JSON), encode(manifest), safe=False))
 
     async def apply(self, manifest: Manifest, *, manager: str, force: bool = True, subresource: str = "") -> Manifest:
@@ -303,6 +305,10 @@ class Client:
             "allow_redirects": False,
             "server_hostname": self.connection.server_name or None,
         }
+
+
+def _write_query(manager: str, dry_run: bool) -> dict[str, str]:
+    return ({"fieldManager": manager} if manager else {}) | ({"dryRun": "All"} if dry_run else {})
 
 
 async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
