@@ -22,7 +22,12 @@ ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / ".venv-clients"
 
 ENVIRONMENTS: dict[str, list[str]] = {
-    "langchain": ["databricks-langchain>=0.22,<1", "databricks-openai>=0.18,<1", "openai>=2,<3"],
+    # The ranges behind the first three are what the installer finds after minutes of trying: its answer, up front.
+    "langchain": [
+        *["databricks-langchain>=0.21,<0.22", "databricks-openai>=0.18,<1", "openai>=2,<3"],
+        *["databricks-sdk>=0.156,<0.157", "langchain>=1.4,<1.4.8", "langchain-core<1.7.3", "mlflow>=3.17,<4"],
+        *["numpy<2", "openai-agents<0.21", "pandas<3.1", "unitycatalog-client<0.4.1"],
+    ],
     "mlflow-2.9": ["mlflow-skinny==2.9.2", "setuptools<81"],  # it imports pkg_resources, which later ones lack
     "mlflow-2.22": ["mlflow-skinny>=2.22,<2.23"],
     "mlflow-3": ["mlflow-skinny>=3.17,<4"],
