@@ -163,6 +163,8 @@ class ProxyStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     in_flight: int = 0
     limits_problem: str = ""
     """Why this proxy does not count together with the others although it should; empty when it does."""
+    copy_age_seconds: float | None = None
+    """A router's: its table is a copy from before its start, told so long ago; None: it is not."""
 
 
 TLS_CERTIFICATE, TLS_KEY = "tls.crt", "tls.key"

@@ -58,6 +58,24 @@ class UsageRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag
     """`router` for a call that reached no proxy."""
 
 
+class RequestRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag_field="type", tag="management"):
+    """A request that the router passed to management: no call, and no usage. What is empty is left out."""
+
+    ts: str
+    """When it ended, UTC."""
+    id: str
+    """The answer's `x-request-id`."""
+    status: int
+    """Of the answer; 499 when the client left."""
+    ms: float
+    """How long it took."""
+    method: str
+    path: str
+    """Without its query."""
+    bytes_in: int = 0
+    user_agent: str = ""
+
+
 _decode = msgspec.json.Decoder(UsageRecord).decode
 
 

@@ -120,7 +120,7 @@ async def test_a_parked_call_whose_client_has_left_is_not_sent(
         again[0]()
         await asyncio.sleep(0.2)
         assert upstream.requests == []
-        assert parked.course.status == 499
+        assert parked.call.status == 499
 
 
 async def test_a_router_that_ends_ends_all_that_it_holds() -> None:

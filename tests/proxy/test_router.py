@@ -122,7 +122,7 @@ class _Open:
     ("path", "headers", "status", "code"),
     [
         pytest.param("/serving-endpoints/no/invocations", AUTH, 404, "ENDPOINT_NOT_FOUND", id="unknown endpoint"),
-        pytest.param("/api/2.0/serving-endpoints", AUTH, 404, "ENDPOINT_NOT_FOUND", id="unknown path"),
+        pytest.param("/api/2.0/serving-endpoints", AUTH, 404, "RESOURCE_DOES_NOT_EXIST", id="no management"),
         pytest.param("/serving-endpoints/ep/invocations", {}, 401, "UNAUTHENTICATED", id="unknown token"),
         pytest.param("/serving-endpoints/ep/invocations", {"authorization": ""}, 401, "UNAUTHENTICATED", id="no token"),
         pytest.param("/serving-endpoints/down/invocations", AUTH, 503, "TEMPORARILY_UNAVAILABLE", id="not ready"),

@@ -14,12 +14,14 @@ from queue import SimpleQueue
 
 import msgspec
 
-from model_serving.usage_record import UsageRecord
+from model_serving.usage_record import RequestRecord, UsageRecord
 
 BATCH = 256
 """Records that are rendered at once, unless a tick comes first."""
 WAITING_BYTES = 4 * 1024 * 1024
 CLOSE_SECONDS = 1.0
+
+Record = UsageRecord | RequestRecord
 
 _encode_lines = msgspec.json.Encoder().encode_lines
 
@@ -30,13 +32,13 @@ class AccessLog:
     def __init__(self, fd: int, waiting_bytes: int = WAITING_BYTES) -> None:
         self._fd = fd
         self._waiting_bytes = waiting_bytes
-        self._records: list[UsageRecord] = []
+        self._records: list[Record] = []
         self._queue: SimpleQueue[bytes] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._handed = self._lines = self._refused = 0
         self._gone = self._lost = 0  # the thread's own: one writer each, so that no lock is needed
 
-    def write(self, record: UsageRecord) -> None:
+    def write(self, record: Record) -> None:
         """Takes a record; its line is written within a tick."""
         records = self._records
         records.append(record)

@@ -59,6 +59,10 @@ class Identity:
         """Believes who shows this router's key from now on."""
         self._trusted = router
 
+    def learn(self, authorization: bytes, known: Known) -> None:
+        """Knows who sends that authorization header: somebody has found it out who needs more time than `of` has."""
+        self._remember(sha256(authorization).digest(), known)
+
     def of(self, headers: Headers, wall: float) -> Principal:
         """The caller at `wall`, seconds since the epoch. Unauthenticated; PermissionDenied."""
         if self._trusted is not None and ROUTER_KEY in headers:
@@ -79,7 +83,7 @@ class Identity:
     def _ask(self, digest: bytes, authorization: bytes, wall: float) -> Known:
         self._seen.pop(digest, None)
         if 0.0 < self._refused.get(digest, 0.0) - wall <= REFUSED_SECONDS:
-            raise _unknown()
+            raise unknown()
         token = bearer_token(authorization) if len(authorization) <= _MAX_HEADER_BYTES else b""
         if token:
             for authenticator in self._authenticators:
@@ -90,7 +94,7 @@ class Identity:
         if len(self._refused) >= MAX_REFUSED:
             self._refused.clear()
         self._refused[digest] = wall + REFUSED_SECONDS
-        raise _unknown()
+        raise unknown()
 
     def _remember(self, digest: bytes, known: Known) -> None:
         if len(self._seen) >= MAX_SEEN:
@@ -104,6 +108,7 @@ class Identity:
         return named
 
 
-def _unknown() -> Unauthenticated:
+def unknown() -> Unauthenticated:
+    """The refusal of a token that is nobody's."""
     # One text for every cause: what exactly is wrong with a token helps none but those who forge one.
     return Unauthenticated("the token is not known here: send a valid one as Authorization: Bearer TOKEN")

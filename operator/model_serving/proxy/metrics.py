@@ -49,6 +49,9 @@ REASONING = Family(
     ("served_entity",),
 )
 ROUTED = Family("model_serving_routed_calls_total", "counter", "Calls through the router.", ("endpoint", "status"))
+MANAGED = Family(
+    "model_serving_management_requests_total", "counter", "Requests that the router passed to management.", ("status",)
+)
 LIMITED = Family("model_serving_limited_total", "counter", "Calls refused by a rate limit.", ("key",))
 REFUSED = Family(
     "model_serving_refused_requests_total",
@@ -79,8 +82,8 @@ FILES = Family("process_open_fds", "gauge", "Open files of the process.")
 STARTED = Family("process_start_time_seconds", "gauge", "When the process began.")
 
 FAMILIES = (
-    CALLS, DURATION, FIRST_TOKEN, TOKEN_GAP, TOKENS, CACHED, REASONING, ROUTED, LIMITED, REFUSED, IN_FLIGHT,
-    CONNECTIONS, READY, LOADED, CONFIG, LOG_LINES, LOG_DROPPED, BUILD, CPU, MEMORY, FILES, STARTED,
+    CALLS, DURATION, FIRST_TOKEN, TOKEN_GAP, TOKENS, CACHED, REASONING, ROUTED, MANAGED, LIMITED, REFUSED,
+    IN_FLIGHT, CONNECTIONS, READY, LOADED, CONFIG, LOG_LINES, LOG_DROPPED, BUILD, CPU, MEMORY, FILES, STARTED,
 )  # fmt: skip
 
 
@@ -103,6 +106,7 @@ class Metrics:
         self._limited: Counter[str] = Counter()
         self._refused: Counter[int] = Counter()
         self._routed: Counter[tuple[str, int]] = Counter()
+        self._managed: Counter[int] = Counter()
         self._started = time.time()
 
     def limited(self, key: str) -> None:
@@ -116,6 +120,10 @@ class Metrics:
     def routed(self, endpoint: str, status: int) -> None:
         """A call through the router has ended; `endpoint` is empty unless the router's table has it."""
         self._routed[endpoint, status] += 1
+
+    def managed(self, status: int) -> None:
+        """A request that the router passed to management has ended."""
+        self._managed[status] += 1
 
     def render(self) -> bytes:
         """All metrics in Prometheus' text format."""
@@ -154,6 +162,7 @@ class Metrics:
 
     def _counters(self) -> Iterator[str]:
         yield samples(ROUTED, [((endpoint, str(status)), n) for (endpoint, status), n in self._routed.items()])
+        yield samples(MANAGED, [((str(status),), number) for status, number in self._managed.items()])
         yield samples(LIMITED, [((key,), number) for key, number in self._limited.items()])
         yield samples(REFUSED, [((str(status),), number) for status, number in self._refused.items()])
         if self.log is not None:

@@ -19,6 +19,7 @@ from model_serving.proxy.errors import EndpointNotFound, LimitExceeded, Overload
 from model_serving.proxy.http.exchange import Exchange
 from model_serving.proxy.http.head import JSON, JSON_HEAD, lines
 from model_serving.proxy.limits import Asking, Limiter
+from model_serving.proxy.parked import Parked, ParkingLot
 from model_serving.proxy.relay import CLIENT_GONE, InFlight, Relay, Timeouts, as_proxy_error
 from model_serving.proxy.routing import choose
 from model_serving.proxy.runtime import Runtime
@@ -73,7 +74,7 @@ class Pipeline:
         self._bounds = bounds
         self._lot = lot
         self._tracer = services.journal.tracer
-        self._parked: set[Parked] = set()
+        self._parked: ParkingLot[Course] = ParkingLot()
         self._timed: Runtime | None = None
         self._timeouts = self._stream_timeouts = Timeouts(0.0, 0.0, 0.0)
         """Those of the runtime `_timed`, for whole answers and for streams."""
@@ -92,11 +93,8 @@ class Pipeline:
     def sweep(self, now: float) -> None:
         """Ends what takes too long; called a few times a second."""
         self.in_flight.sweep(now)
-        for parked in list(self._parked):
-            if parked.deadline <= now:
-                self._parked.discard(parked)
-                parked.exchange.listener = None
-                self._give_up(parked, now)
+        for parked in self._parked.overdue(now):
+            self._give_up(parked, now)
 
     def _serve(self, exchange: Exchange, course: Course) -> None:
         request = course.request
@@ -147,60 +145,39 @@ class Pipeline:
             raise
         if course.reservation is not None:
             return True
-        exchange.listener = parked
-        self._parked.add(parked)
+        self._parked.park(parked)
         return False
 
-    def _again(self, parked: Parked) -> None:
+    def _again(self, parked: Parked[Course]) -> None:
         """The limits can tell more about a parked call, which begins anew: much may have changed meanwhile."""
-        if parked not in self._parked or parked.exchange.done:  # it was given up, or will be at the next sweep
+        if not self._parked.leave(parked):  # it was given up, or will be at the next sweep
             return
-        self._parked.discard(parked)
-        parked.exchange.listener = None
         try:
-            self._serve(parked.exchange, parked.course)
+            self._serve(parked.exchange, parked.call)
         except Exception as error:
-            self._refuse(parked.exchange, parked.course, as_proxy_error(error))
+            self._refuse(parked.exchange, parked.call, as_proxy_error(error))
 
-    def _give_up(self, parked: Parked, now: float) -> None:
+    def _give_up(self, parked: Parked[Course], now: float) -> None:
         if parked.exchange.done:  # its client has left
-            parked.course.status = CLIENT_GONE
-            self._services.journal.ended(parked.course, now)
+            parked.call.status = CLIENT_GONE
+            self._services.journal.ended(parked.call, now)
         else:
             late = Unavailable("the limits' common store did not answer in time")
-            self._refuse(parked.exchange, parked.course, late)
+            self._refuse(parked.exchange, parked.call, late)
 
     def _list_models(self, exchange: Exchange, course: Course, principal: Principal) -> None:
         runtime = course.runtime
         assert runtime is not None
         names = [runtime.endpoint] if runtime.access.allows(principal) else []
         exchange.respond(200, JSON_HEAD + course.head(), models_body(names))
+        course.status = 200
+        self._services.journal.ended(course, self._services.now())
 
     def _refuse(self, exchange: Exchange, course: Course, error: ProxyError) -> None:
         head = lines([JSON, *error.headers()]) + course.head()
         exchange.respond(error.status, head, error.body(course.route.openai))
         course.status, course.error_code = error.status, error.error_code
         self._services.journal.ended(course, self._services.now())
-
-
-class Parked:
-    """A call that waits for the limits' common store, and the listener to its client meanwhile."""
-
-    __slots__ = ("course", "deadline", "exchange")
-
-    def __init__(self, exchange: Exchange, course: Course, deadline: float) -> None:
-        self.exchange = exchange
-        self.course = course
-        self.deadline = deadline
-
-    def client_gone(self) -> None:
-        self.deadline = 0.0
-
-    def client_slow(self) -> None:
-        """Nothing is sent to it yet."""
-
-    def client_ready(self) -> None:
-        """Nothing is sent to it yet."""
 
 
 def _never() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from model_serving.proxy.call import find_route
 from model_serving.proxy.errors import ProxyError
 
-_CODES = {500: "INTERNAL_ERROR", 503: "TEMPORARILY_UNAVAILABLE"}
+_CODES = {401: "UNAUTHENTICATED", 500: "INTERNAL_ERROR", 503: "TEMPORARILY_UNAVAILABLE"}
 
 
 class Refused(ProxyError):

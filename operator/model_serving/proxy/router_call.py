@@ -1,4 +1,4 @@
-"""One call through the router to a proxy: forwarded as it is, with principal and router key instead of the token."""
+"""One call through the router to a proxy: forwarded as it is, with principal and router's credential for the token."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from model_serving.proxy.call import origin_form
 from model_serving.proxy.errors import ProxyError, Unavailable
 from model_serving.proxy.hosts import Leave
 from model_serving.proxy.http.exchange import Request
-from model_serving.proxy.http.head import JSON, lines
+from model_serving.proxy.http.head import JSON, clean_value, lines
 from model_serving.proxy.http.pool import Fetch, Origin, Pool
 from model_serving.proxy.http.response import Cause, Failure, ResponseListener
 from model_serving.proxy.relay import Answer
@@ -58,7 +58,9 @@ class RoutedCall:
             raise Unavailable(f"endpoint {self._name} has no proxy that is ready: try again in a moment")
 
     def send(self, listener: ResponseListener) -> Fetch:
-        return self._services.pool.send(_origin(self._address), self._request, listener)
+        entry = self._entry
+        origin = _origin(self._address, entry.tls, entry.server_name)
+        return self._services.pool.send(origin, self._request, listener)
 
     def again(self, failure: Failure | None, status: int) -> bool:
         """Another address, as long as nothing of the request was sent."""
@@ -91,7 +93,7 @@ class RoutedCall:
     def refused(self, error: ProxyError) -> Answer:
         self._services.journal.refused(self._passing, error)
         head = lines([JSON, *error.headers()]) + self._passing.head()
-        return Answer(error.status, head, error.body(self._passing.openai))
+        return Answer(error.status, head, error.body(self._passing.route.openai))
 
     def settled(self, status: int, first_byte: float, last_byte: float, now: float) -> None:
         self._release()
@@ -113,20 +115,30 @@ class RoutedCall:
 
 
 @lru_cache(maxsize=4096)
-def _origin(address: str) -> Origin:
+def _origin(address: str, tls: bool, server_name: str) -> Origin:
     host, port = split_address(address)
-    return Origin(False, host, port, Leave.TRUSTED.value)
+    return Origin(tls, host, port, Leave.TRUSTED.value, server_name)
 
 
-def forwarded(request: Request, principal: Principal, router_key: str, id_head: bytes) -> bytes:
-    """The request that a proxy gets."""
+def key_head(router_key: str) -> bytes:
+    """The header line that shows proxies the key that they share with the router of one machine."""
+    return lines([(ROUTER_KEY, clean_value(router_key))])
+
+
+def token_head(token: str) -> bytes:
+    """The header line that shows proxies the router's own token. ValueError when it is none."""
+    return lines([(b"authorization", clean_value(f"Bearer {token}"))])
+
+
+def forwarded(request: Request, principal: Principal, credential: bytes, id_head: bytes) -> bytes:
+    """The request that a proxy gets; `credential` is the header line that shows who sends it."""
     target = origin_form(request.target)
     name, groups = encode_principal(principal)
     kept = [(header, request.headers[header]) for header in FORWARDED if header in request.headers]
     own = [(b"host", request.headers.get(b"host", b"model-serving")), (PRINCIPAL, name), (GROUPS, groups)]
-    head = lines([*own, (ROUTER_KEY, router_key.encode()), *kept]) + id_head
+    head = lines([*own, *kept])
     length = b"content-length: %d\r\n\r\n" % len(request.body)
-    return b"%b %b HTTP/1.1\r\n%b%b%b" % (request.method, target, head, length, request.body)
+    return b"%b %b HTTP/1.1\r\n%b%b%b%b%b" % (request.method, target, head, credential, id_head, length, request.body)
 
 
 def _returned(headers: dict[bytes, bytes]) -> bytes:

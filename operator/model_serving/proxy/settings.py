@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from model_serving.proxy.http.pool import PoolSettings
+from model_serving.proxy_config import split_address
 
 PREFIX = "MODEL_SERVING_"
 _OWN_BYTES = 64 * 1024 * 1024  # what a process needs for itself and for the small things of many calls
@@ -17,6 +18,7 @@ STDOUT = 1
 TRACE_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 """OpenTelemetry's variables that say where traces go: with one of them there are traces."""
 T = TypeVar("T")
+D = TypeVar("D")
 
 
 class SettingsError(ValueError):
@@ -117,15 +119,41 @@ class RouterSettings:
     workspace_id: str = "0"
     hold_seconds: float = 60.0
     """How long a call to an endpoint that starts is held."""
+    root: Path | None = None
+    """Holds API keys and the data port's certificate, if there are any, as in a proxy's folder."""
+    tls_secret: str = ""
+    """As a proxy's, below `root`."""
+    management: str = ""
+    """HOST:PORT of the REST API and the pages; empty: there are none until a message says otherwise."""
+    token_file: Path | None = None
+    """The token that the router shows proxies, re-read when it changes; None: it shows the key of the control pipe."""
+    proxy_ca_file: str = ""
+    """Authorities of proxies' certificates, in PEM; empty: those are not verified."""
+    state_file: Path | None = None
+    """Where a copy of the table is kept for restarts; None: nowhere."""
+    oidc_issuer: str = ""
+    """Where callers get tokens, told to clients that ask; empty: nowhere that is known."""
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> RouterSettings:
         """The settings of an environment. SettingsError."""
-        return cls(
+        settings = cls(
             process=ProcessSettings.from_environ(environ),
             workspace_id=_read(environ, "WORKSPACE_ID", _digits, "0"),
             hold_seconds=_read(environ, "HOLD_SECONDS", _seconds, 60.0),
+            root=_read(environ, "ROOT", Path, None),
+            tls_secret=_read(environ, "TLS_SECRET", _secret_name, ""),
+            management=_read(environ, "MANAGEMENT", _address, ""),
+            token_file=_read(environ, "ROUTER_TOKEN_FILE", Path, None),
+            proxy_ca_file=_read(environ, "PROXY_CA_FILE", str, ""),
+            state_file=_read(environ, "STATE_FILE", Path, None),
+            oidc_issuer=_read(environ, "OIDC_ISSUER", _issuer, ""),
         )
+        if settings.tls_secret and settings.root is None:
+            raise SettingsError(
+                f"{PREFIX}ROOT is missing: set it to the folder that holds secrets/ with {PREFIX}TLS_SECRET"
+            )
+        return settings
 
 
 def _buffered_bytes(environ: Mapping[str, str]) -> int:
@@ -146,7 +174,7 @@ def _upstream(environ: Mapping[str, str]) -> PoolSettings:
     )
 
 
-def _read(environ: Mapping[str, str], name: str, convert: Callable[[str], T], default: T) -> T:
+def _read(environ: Mapping[str, str], name: str, convert: Callable[[str], T], default: D) -> T | D:
     text = environ.get(PREFIX + name, "").strip()
     if not text:
         return default
@@ -193,6 +221,17 @@ def _certificates(text: str) -> str:
         raise ValueError("the file holds no certificates in PEM format") from None
     except OSError as error:
         raise ValueError(f"the file cannot be read: {error.strerror}") from None
+    return text
+
+
+def _address(text: str) -> str:
+    split_address(text)
+    return text
+
+
+def _issuer(text: str) -> str:
+    if not text.startswith("https://") or not text.isprintable():
+        raise ValueError("it must be an address that starts with https://")
     return text
 
 

@@ -9,14 +9,15 @@ from typing import TypeVar
 
 import msgspec
 
-from model_serving.proxy.auth import Authenticator, Principal, TokenTable, TrustedRouter
+from model_serving.proxy.api_keys import ApiKeys
+from model_serving.proxy.auth import Authenticator, TrustedRouter
 from model_serving.proxy.credentials.store import CredentialStore
 from model_serving.proxy.files import Watched
 from model_serving.proxy.identity import Identity
 from model_serving.proxy.runtime import CompileError, Runtime, compile_runtime, shared_among
 from model_serving.proxy.tls import ServerTls
 from model_serving.proxy.tokens.verifier import TokenVerifier
-from model_serving.proxy_config import ApiKey, CredentialReport, Layout, Policy, ProxyConfig, ProxyStatus
+from model_serving.proxy_config import CredentialReport, Layout, Policy, ProxyConfig, ProxyStatus
 
 T = TypeVar("T", ProxyConfig, Policy)
 
@@ -35,10 +36,9 @@ class State:
         self.listening = False
         self._config_file = Watched(layout.config)
         self._policy_file = Watched(layout.policy)
-        self._keys_file = Watched(layout.api_keys)
         self._config: ProxyConfig | None = None
         self._policy: Policy | None = None
-        self._keys = TokenTable({})
+        self._keys = ApiKeys(layout.api_keys)
         self._tokens: TokenVerifier | None = None
         self._problems: dict[str, str] = {}
 
@@ -47,8 +47,8 @@ class State:
         changed_config = self._config_file.changed()
         if self._policy_file.changed() or changed_config:
             self._recompile()
-        if self._keys_file.changed():
-            self._read_keys()
+        if self._keys.refresh():
+            self._set_authenticators()
         self.credentials.refresh(now, wall)
         if self.tls is not None:
             self.tls.refresh(wall)
@@ -59,7 +59,7 @@ class State:
 
     def problems(self) -> list[str]:
         """Why this proxy is not ready, or what it could not take over."""
-        found = list(self._problems.values())
+        found = [*self._problems.values(), *([self._keys.problem] if self._keys.problem else [])]
         for report in self._reports():
             if report.problem:
                 found.append(f"the key {report.key} of Secret {report.secret} is {report.problem}")
@@ -127,31 +127,8 @@ class State:
         self._problems[name] = f"{name}: {problem}"
         return None
 
-    def _read_keys(self) -> None:
-        found: dict[str, Principal] = {}
-        bad = 0
-        try:
-            paths = sorted(self._keys_file.path.iterdir())
-        except OSError:
-            paths = []  # no keys yet: the Secret is optional
-        for path in paths:
-            if path.name.startswith("."):
-                continue
-            try:
-                key = msgspec.json.decode(path.read_bytes(), type=ApiKey)
-                found[path.name.lower()] = Principal(key.principal, frozenset(key.groups))
-            except (OSError, msgspec.DecodeError, UnicodeDecodeError):
-                bad += 1
-        self._problems.pop("keys", None)
-        if bad:
-            self._problems["keys"] = (
-                f"{bad} API keys cannot be read: each must be a JSON object with principal and groups"
-            )
-        self._keys = TokenTable(found)
-        self._set_authenticators()
-
     def _set_authenticators(self) -> None:
-        authenticators: list[Authenticator] = [self._keys]
+        authenticators: list[Authenticator] = [self._keys.table]
         if self._tokens is not None:
             authenticators.append(self._tokens)
         self.identity.replace(authenticators, self._policy.router if self._policy is not None else "")

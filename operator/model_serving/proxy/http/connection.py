@@ -10,11 +10,11 @@ import asyncio
 import logging
 import math
 from collections import deque
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NoReturn, cast
 
 import httptools
 
-from model_serving.proxy.http.exchange import Exchange, Request
+from model_serving.proxy.http.exchange import Exchange, Request, Unwanted
 from model_serving.proxy.http.head import (
     CLOSE,
     JSON,
@@ -29,12 +29,13 @@ from model_serving.proxy.http.memory import SMALL_BYTES
 from model_serving.proxy.http.paced import PacedTransport
 
 if TYPE_CHECKING:
-    from model_serving.proxy.http.server import Server
+    from model_serving.proxy.http.server import Screen, Server
 
 log = logging.getLogger(__name__)
 NEVER = math.inf
 _MOST_WAITING = 16
 NO_MEMORY = "this server holds as many bytes of calls as it can: try again in a second"
+_MORE = {401: b"www-authenticate: Bearer\r\n", 503: b"retry-after: 1\r\n"}  # headers of some refusals
 _PIECES = 256  # body fragments kept apart before they are joined: a client may send a chunk per byte
 
 
@@ -68,7 +69,7 @@ class Connection(asyncio.Protocol):
         self._headers: dict[bytes, bytes] = {}
         self._version = "1.1"
         self._body: list[bytes] = []
-        self._body_bytes = 0
+        self._body_bytes = self._most_bytes = 0
         self._counted = 0  # how many of them the server's memory knows
         self._held = 0  # bytes of complete bodies that it knows: of requests that are served or wait
         self._unsent = 0  # bytes that the client had not taken when last looked at
@@ -172,8 +173,12 @@ class Connection(asyncio.Protocol):
         if fault:
             self._stop(400, fault)
         self._in_body = True
+        self._most_bytes = self._server.max_body_bytes
         length = headers.get(b"content-length")
-        if length is not None and int(length) > self._server.max_body_bytes:
+        size = int(length) if length is not None else 0
+        if self._server.screen is not None and (size > SMALL_BYTES or b"transfer-encoding" in headers):
+            self._most_bytes = self._screened(self._server.screen)
+        if size > self._most_bytes:
             self._stop(413, self._body_too_large())
         if b"expect" in headers:
             self._expect()
@@ -181,7 +186,7 @@ class Connection(asyncio.Protocol):
     def on_body(self, data: bytes) -> None:
         self._body.append(data)
         self._body_bytes += len(data)
-        if self._body_bytes > self._server.max_body_bytes:
+        if self._body_bytes > self._most_bytes:
             self._stop(413, self._body_too_large())
         if len(self._body) > _PIECES:
             self._body = [b"".join(self._body)]
@@ -378,7 +383,14 @@ class Connection(asyncio.Protocol):
         if self._exchange is None and self._version == "1.1":
             self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
-    def _stop(self, status: int, reason: str) -> None:
+    def _screened(self, screen: Screen) -> int:
+        """The most bytes that the body may have that comes now."""
+        try:
+            return screen(self._parser.get_method(), self._target, self._headers)
+        except Unwanted as refusal:
+            self._stop(refusal.status, refusal.reason)
+
+    def _stop(self, status: int, reason: str) -> NoReturn:
         self._refusal = (status, reason)
         raise _RefusedError
 
@@ -390,9 +402,8 @@ class Connection(asyncio.Protocol):
         if self._exchange is not None or self._waiting:
             return
         body = self._server.refusal(status, reason, self._target)
-        retry = b"retry-after: 1\r\n" if status == 503 else b""
-        retry += self._server.identify(self._headers if self._in_body else {})
-        head = lines([JSON, CLOSE]) + retry + self._server.date_head + b"content-length: %d\r\n\r\n" % len(body)
+        more = _MORE.get(status, b"") + self._server.identify(self._headers if self._in_body else {})
+        head = lines([JSON, CLOSE]) + more + self._server.date_head + b"content-length: %d\r\n\r\n" % len(body)
         self.write(status_line(status) + head + body)
         self._linger()
 
@@ -455,4 +466,4 @@ class Connection(asyncio.Protocol):
         return f"the request's head is too large: at most {limits.head_bytes} bytes and {limits.header_count} headers"
 
     def _body_too_large(self) -> str:
-        return f"the request's body is too large: at most {self._server.max_body_bytes} bytes"
+        return f"the request's body is too large: at most {self._most_bytes} bytes"

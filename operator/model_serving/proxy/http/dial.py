@@ -20,6 +20,8 @@ class Origin(NamedTuple):
     host: str
     port: int
     realm: str = ""
+    server_name: str = ""
+    """The name that its certificate must be for; empty: `host`."""
 
 
 AddressRule = Callable[[Origin, str], str]
@@ -38,11 +40,17 @@ class Dialler:
     """Makes connections under a rule.
 
     `seconds` are for all addresses of a name together, lookup and TLS handshake included. `ca_file` holds certificates
-    of authorities in PEM that are trusted besides the system's.
+    of authorities in PEM that are trusted besides the system's; `tls` gives the context in place of all that.
     """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, rule: AddressRule, *, seconds: float, ca_file: str = ""
+        self,
+        loop: asyncio.AbstractEventLoop,
+        rule: AddressRule,
+        *,
+        seconds: float,
+        ca_file: str = "",
+        tls: Callable[[], ssl.SSLContext] | None = None,
     ) -> None:
         self.names = Names(loop)
         self._loop = loop
@@ -50,6 +58,7 @@ class Dialler:
         self._seconds = seconds
         self._ca_file = ca_file
         self._tls: ssl.SSLContext | None = None
+        self._tls_of = tls or self._tls_context
 
     async def dial(self, origin: Origin, turn: int, make: Callable[[str], ClientConnection]) -> ClientConnection:
         """A new connection; `make` gets the address, `turn` counts dials, which are spread over the addresses.
@@ -81,8 +90,8 @@ class Dialler:
         return await self._open(origin, allowed[-1], make)
 
     async def _open(self, origin: Origin, address: str, make: Callable[[str], ClientConnection]) -> ClientConnection:
-        tls = self._tls_context() if origin.https else None
-        name = origin.host if tls else None
+        tls = self._tls_of() if origin.https else None
+        name = (origin.server_name or origin.host) if tls else None
         _, connection = await self._loop.create_connection(
             lambda: make(address), address, origin.port, ssl=tls, server_hostname=name
         )

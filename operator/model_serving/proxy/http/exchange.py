@@ -20,6 +20,15 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     version: str
 
 
+class Unwanted(Exception):
+    """A request that is refused by its head, before its body is read: with this status, for this reason."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
 class ClientListener(Protocol):
     """Who wants to know how the client of an exchange is doing."""
 

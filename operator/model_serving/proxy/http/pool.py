@@ -9,7 +9,9 @@ five, and a request sent into that moment would be lost.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, cast
 
@@ -36,6 +38,8 @@ class PoolSettings:
     """For all addresses of a name together, lookup and TLS handshake included."""
     ca_file: str = ""
     """Certificates of authorities in PEM that are trusted besides the system's."""
+    tls: Callable[[], ssl.SSLContext] | None = None
+    """Gives the context of each connection with TLS, in place of `ca_file` and the system's authorities."""
 
 
 class Step(Protocol):
@@ -137,7 +141,8 @@ class Pool:
     ) -> None:
         self._loop = loop
         self._settings = settings or PoolSettings()
-        self._dialler = Dialler(loop, rule, seconds=self._settings.connect_seconds, ca_file=self._settings.ca_file)
+        chosen = self._settings
+        self._dialler = Dialler(loop, rule, seconds=chosen.connect_seconds, ca_file=chosen.ca_file, tls=chosen.tls)
         self._lanes: dict[Origin, _Lane] = {}
 
     def send(self, origin: Origin, request: bytes, listener: ResponseListener) -> Fetch:

@@ -46,6 +46,8 @@ class ServerLimits:
 Handler = Callable[[Exchange], None]
 Refusal = Callable[[int, str, bytes], bytes]
 """Makes the body of a refusal from status, reason and the request's target."""
+Screen = Callable[[bytes, bytes, Mapping[bytes, bytes]], int]
+"""The most bytes of body that a request with this method, target and head may have. Unwanted."""
 
 
 class Server:
@@ -58,6 +60,8 @@ class Server:
         self.max_body_bytes = 4 * 1024 * 1024
         self.identify: Callable[[Mapping[bytes, bytes]], bytes] = lambda headers: b""
         """The header line that tells the request's id, for answers that no handler gives."""
+        self.screen: Screen | None = None
+        """Asked before a body is read that is not small; None: `max_body_bytes` is for everybody."""
         self.draining = False
         self.tls: ssl.SSLContext | None = None
         """Speak TLS; set before `listen`."""
