@@ -63,8 +63,9 @@ class JsonReport:
         self._write(event="endpoint", **row.plain())
 
     def summary(self, base: str, token: str | None, rows: Sequence[Row]) -> None:
-        """`{"event": "serving", "base_url": …, "token": …, "endpoints": […]}`"""
-        self._write(event="serving", base_url=base, token=token, endpoints=[row.plain() for row in rows])
+        """`{"event": "serving", "host": …, "base_url": …, "token": …, "endpoints": […]}`"""
+        plain = [row.plain() for row in rows]
+        self._write(event="serving", host=host_of(base), base_url=base, token=token, endpoints=plain)
 
     def _write(self, **values: Any) -> None:
         sys.stdout.write(json.dumps(values) + "\n")
@@ -92,8 +93,9 @@ class TextReport:
         self._print(f"{row.name}: {row.reason}: {row.message}", style="green" if row.ready else "yellow")
 
     def summary(self, base: str, token: str | None, rows: Sequence[Row]) -> None:
-        """The table, a curl line that streams, and the lines for the `openai` package."""
+        """The table, what clients of Databricks need, a curl line that streams, and lines for the `openai` package."""
         self._console.print(endpoint_table(rows))
+        self._print(f"\n{export_lines(base, token)}")
         shown = next((row for row in rows if row.ready and row.task == "llm/v1/chat"), None) or next(
             (row for row in rows if row.ready), None
         )
@@ -116,6 +118,17 @@ def endpoint_table(rows: Sequence[Row]) -> Table:
         state = row.reason if row.ready else f"{row.reason}: {row.message}"
         table.add_row(*map(Text, (row.name, state, row.model, row.url)))  # a string would be read as markup
     return table
+
+
+def host_of(base: str) -> str:
+    """What clients of Databricks call DATABRICKS_HOST."""
+    return base.removesuffix("/serving-endpoints")
+
+
+def export_lines(base: str, token: str | None) -> str:
+    """All that clients of Databricks need, for the shell; without `token` the shell puts in its own `$TOKEN`."""
+    shown = token or '"$TOKEN"'
+    return f"export DATABRICKS_HOST={host_of(base)}\nexport DATABRICKS_TOKEN={shown}"
 
 
 def curl_line(row: Row, token: str | None) -> str:
