@@ -25,7 +25,7 @@ def validate_files(paths: Sequence[Path], leave: Leave) -> list[str]:
     """
     lines: list[str] = []
     objects: list[Found] = []
-    for path in (file for given in paths for file in _files(given)):
+    for path in (file for given in paths for file in yaml_files(given)):
         try:
             objects += [(path, item) for item in read_objects(path.read_text(encoding="utf-8"))]
         except (OSError, UnicodeDecodeError) as error:
@@ -42,7 +42,8 @@ def validate_files(paths: Sequence[Path], leave: Leave) -> list[str]:
     return [*lines, *_twice(endpoints)]
 
 
-def _files(path: Path) -> list[Path]:
+def yaml_files(path: Path) -> list[Path]:
+    """The files that a path stands for: itself, or the YAML files of a folder."""
     return sorted(p for p in path.iterdir() if p.suffix in (".yaml", ".yml")) if path.is_dir() else [path]
 
 
