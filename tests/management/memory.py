@@ -90,6 +90,8 @@ class World:
     """Who (token), what, which object: every write that was carried out, in order."""
     before_write: Callable[[str, str], Awaitable[None]] | None = None
     """Called with verb and object name before each write of an endpoint, to race with it or to refuse it."""
+    before_look: Callable[[], None] | None = None
+    """Called whenever somebody finds an endpoint: an operator that a test scripts."""
     now: datetime = START
     count: int = 0
 
@@ -229,6 +231,8 @@ class MemoryEndpoints:
             if record.endpoint.endpoint_name == endpoint_name:
                 for _ in range(self.world.steps):
                     self.world.look(endpoint_name)
+                if self.world.before_look:
+                    self.world.before_look()
                 return _stored(record)
         return None
 
