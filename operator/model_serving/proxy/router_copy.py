@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from model_serving.proxy_config import News
+from model_serving.proxy_config import Issuer, News
 
 log = logging.getLogger(__name__)
 WRITE_SECONDS = 1.0
@@ -32,7 +33,7 @@ class RouterCopy:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._kept = self._read()
+        self._kept = _read(path)
         self._dirty = False
         self._next_write = 0.0
         self._writing: asyncio.Future[None] | None = None
@@ -64,15 +65,6 @@ class RouterCopy:
             self._dirty = False
             self._write(msgspec.json.encode(self._kept))
 
-    def _read(self) -> Kept:
-        try:
-            return msgspec.json.decode(self._path.read_bytes(), type=Kept)
-        except FileNotFoundError:
-            pass
-        except (OSError, ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
-            log.error("the copy of the router's table in %s cannot be used: %s", self._path, type(error).__name__)
-        return Kept()
-
     def _written(self, _: asyncio.Future[None]) -> None:
         self._writing = None
 
@@ -88,6 +80,21 @@ class RouterCopy:
             if not self._complained:  # once: a full disk stays full
                 log.error("the copy of the router's table cannot be written to %s: %s", self._path, error.strerror)
             self._complained = True
+
+
+def recorded_issuers(path: Path | None) -> Sequence[Issuer]:
+    """The issuers in a copy: a feed that cannot read their keys goes on with these. None without a copy."""
+    return (_read(path).issuers or ()) if path is not None else ()
+
+
+def _read(path: Path) -> Kept:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Kept)
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
+        log.error("the copy of the router's table in %s cannot be used: %s", path, type(error).__name__)
+    return Kept()
 
 
 def _parts(news: News) -> dict[str, Any]:
