@@ -59,11 +59,27 @@ def proxy() -> None:
 
 @main.command()
 def router() -> None:
-    """Run the front door of a workspace. Settings: MODEL_SERVING_… variables."""
+    """Run the front door of a workspace: of a namespace, unless `run` is its parent. Settings: MODEL_SERVING_…"""
     from model_serving.proxy.router_app import run_router
     from model_serving.proxy.settings import RouterSettings, SettingsError
 
-    sys.exit(run_router(_settings(lambda: RouterSettings.from_environ(os.environ), SettingsError)))
+    settings = _settings(lambda: RouterSettings.from_environ(os.environ), SettingsError)
+    if settings.process.control_fd is not None:
+        sys.exit(run_router(settings))
+    from model_serving.kube.config import ConfigError
+    from model_serving.kube.routing.feed import Feed
+    from model_serving.kube.routing.settings import SettingsError as FeedSettingsError
+    from model_serving.kube.routing.settings import from_environ
+    from model_serving.kube.workspace.platform import connection_of
+    from model_serving.proxy.router_copy import RouterCopy
+    from model_serving.proxy_config import Issuer
+
+    def recorded() -> list[Issuer]:
+        return (RouterCopy(settings.state_file).kept.issuers or []) if settings.state_file else []
+
+    connection = _settings(lambda: connection_of(os.environ), ConfigError)
+    feed_settings = _settings(lambda: from_environ(os.environ, connection.namespace), FeedSettingsError)
+    sys.exit(run_router(settings, Feed(connection, feed_settings, recorded=recorded)))
 
 
 @main.command()
