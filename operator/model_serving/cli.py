@@ -71,15 +71,12 @@ def router() -> None:
     from model_serving.kube.routing.settings import SettingsError as FeedSettingsError
     from model_serving.kube.routing.settings import from_environ
     from model_serving.kube.workspace.platform import connection_of
-    from model_serving.proxy.router_copy import RouterCopy
-    from model_serving.proxy_config import Issuer
-
-    def recorded() -> list[Issuer]:
-        return (RouterCopy(settings.state_file).kept.issuers or []) if settings.state_file else []
+    from model_serving.proxy.router_copy import recorded_issuers
 
     connection = _settings(lambda: connection_of(os.environ), ConfigError)
     feed_settings = _settings(lambda: from_environ(os.environ, connection.namespace), FeedSettingsError)
-    sys.exit(run_router(settings, Feed(connection, feed_settings, recorded=recorded)))
+    feed = Feed(connection, feed_settings, recorded=lambda: recorded_issuers(settings.state_file))
+    sys.exit(run_router(settings, feed))
 
 
 @main.command()
