@@ -216,6 +216,51 @@ def validate(files: tuple[Path, ...], upstreams: str) -> None:
     sys.exit(1 if lines else 0)
 
 
+@main.command()
+@click.option(
+    "-f", "--file", "files", type=FILE, multiple=True, required=True,
+    help="YAML of endpoints (a folder works), or the JSON body of a REST call that creates one.",
+)  # fmt: skip
+@click.option("--endpoint", default="", help="The file is the JSON body of PUT …/config of this endpoint.")
+@click.option("--against", type=FILE, help="The present as kubectl get -o yaml wrote it.")
+@click.option("--state", type=FILE, help="The present of `model-serving run` with this state folder.")
+@click.option("--offline", is_flag=True, help="Ask no cluster: every endpoint is planned as a new one.")
+@click.option("-n", "--namespace", default="", help="Where files name none; default: that of the kubeconfig.")
+@click.option(
+    "--upstreams",
+    type=click.Choice(["public", "private", "local"]),
+    default="public",
+    show_default=True,
+    help="Which hosts may be called, without a cluster or a state folder that says it.",
+)
+@click.option("--exit-code", "detailed", is_flag=True, help="Exit with 3 when something would change.")
+@OUTPUT
+def plan(files: tuple[Path, ...], endpoint: str, detailed: bool, output: str, **options: Any) -> None:
+    """Say what would change, and write nothing: versions, roll-outs, what callers notice, what would be refused.
+
+    The present comes from the cluster of the kubeconfig, which also judges a dry run, unless an option names another.
+    Exit code 1 when something would be refused, 2 when no plan could be made, else 0, whether or not anything changes.
+    """
+    from rich.console import Console
+
+    from model_serving.plan import exit_code, plan_all, read_asked
+    from model_serving.plan_report import plan_json, plan_text
+    from model_serving.plan_sources import CannotPlan, open_source
+
+    async def results() -> tuple[str, list[Any]]:
+        async with open_source(os.environ, **options) as source:
+            return source.title, await plan_all(read_asked(files, endpoint), source)
+
+    against, found = _settings(lambda: asyncio.run(results()), CannotPlan, "cannot plan")
+    if output == "json":
+        click.echo(plan_json(found, against))
+    else:
+        console = Console(width=None if sys.stdout.isatty() else 200)
+        for part in plan_text(found, against):
+            console.print(part)
+    sys.exit(exit_code(found, detailed=detailed))
+
+
 @main.group()
 def key() -> None:
     """API keys of a namespace."""

@@ -66,6 +66,12 @@ def connect(environ: Mapping[str, str], *, service_account: Path = SERVICE_ACCOU
     raise ConfigError("finding the cluster: no KUBECONFIG, not in a pod, no ~/.kube/config: set KUBECONFIG to a file")
 
 
+def has_cluster(environ: Mapping[str, str], *, service_account: Path = SERVICE_ACCOUNT) -> bool:
+    """Whether the environment describes any cluster, well or badly: where `connect` has something to read."""
+    in_pod = bool(environ.get("KUBERNETES_SERVICE_HOST")) and (service_account / "token").exists()
+    return bool(environ.get("KUBECONFIG")) or in_pod or (Path(environ.get("HOME", "/")) / ".kube" / "config").exists()
+
+
 def in_cluster(environ: Mapping[str, str], *, service_account: Path = SERVICE_ACCOUNT) -> Connection:
     """The connection of a pod. The token is read again when its file changes: the kubelet replaces it hourly."""
     host, port = environ["KUBERNETES_SERVICE_HOST"], environ.get("KUBERNETES_SERVICE_PORT", "443")
