@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -43,7 +44,11 @@ def install_rules(cluster: Cluster) -> None:
 def account_kubeconfig(cluster: Cluster, folder: Path) -> Path:
     """A kubeconfig with a token of the operator's ServiceAccount."""
     token = cluster.kubectl("create", "token", ACCOUNT, "-n", SYSTEM, "--duration=24h").stdout.strip()
-    path = folder / "operator.kubeconfig"
+    return token_kubeconfig(cluster, folder / "operator.kubeconfig", token)
+
+
+def token_kubeconfig(cluster: Cluster, path: Path, token: str) -> Path:
+    """A kubeconfig with that token."""
     document = {
         "apiVersion": "v1",
         "kind": "Config",
@@ -64,7 +69,7 @@ class OperatorProcess:
 
     def __init__(self, cluster: Cluster, folder: Path, identity: str = "one", **settings: str) -> None:
         self.log = folder / f"operator-{identity}.log"
-        self.port = _free_port()
+        self.port = free_port()
         values = {
             "IMAGE": "model-serving.test/model-serving:test",
             "OPERATOR_NAMESPACE": SYSTEM,
@@ -134,9 +139,8 @@ def assert_clean(log: str) -> None:
     assert not errors, "\n".join(errors[:20])
 
 
-def _free_port() -> int:
-    import socket
-
+def free_port() -> int:
+    """A port of loopback that nobody listens at."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

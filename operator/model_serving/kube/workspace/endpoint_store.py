@@ -18,6 +18,7 @@ from model_serving.kube.resources import CONTROLLER_REVISIONS, ENDPOINTS, Manife
 from model_serving.kube.workspace.pods import Pods
 from model_serving.kube.workspace.refusals import Deed, told, told_of_reading
 from model_serving.kube.workspace.stored import changed_manifest, new_manifest, parse_stored
+from model_serving.lifecycle.reading import age_of, endpoint_name_of
 from model_serving.stores import Caller, Locked, Refused, Stored, Taken, Verb
 
 _NAME = re.compile(r"[-_.A-Za-z0-9]{1,63}")
@@ -44,7 +45,7 @@ class KubeEndpoints:
         of: dict[str, list[Manifest]] = {}
         for revision in revisions.items:
             of.setdefault((revision["metadata"].get("labels") or {}).get(ENDPOINT_LABEL, ""), []).append(revision)
-        ordered = sorted(endpoints.items, key=_age)
+        ordered = sorted(endpoints.items, key=age_of)
         found = (parse_stored(manifest, of.get(manifest["metadata"]["name"], ())) for manifest in ordered)
         return [stored for stored in found if stored is not None]
 
@@ -59,7 +60,7 @@ class KubeEndpoints:
                 selection = Selection(ENDPOINTS, self._namespace, fields=f"spec.endpointName={endpoint_name}")
                 others = (await self._client.list(selection)).items
                 named = [m for m in [manifest, *others] if m is not None and _is_called(m, endpoint_name)]
-                manifest = min(named, key=_age, default=None)
+                manifest = min(named, key=age_of, default=None)
             if manifest is None:
                 return None
             of_it = f"{ENDPOINT_LABEL}={manifest['metadata']['name']}"
@@ -154,10 +155,4 @@ def _is_the_one(manifest: Manifest, endpoint_name: str) -> bool:
 
 
 def _is_called(manifest: Manifest, endpoint_name: str) -> bool:
-    meta = manifest["metadata"]
-    called = (manifest.get("spec") or {}).get("endpointName") or meta["name"]
-    return called == endpoint_name and not meta.get("deletionTimestamp")
-
-
-def _age(manifest: Manifest) -> tuple[str, str]:
-    return manifest["metadata"].get("creationTimestamp", ""), manifest["metadata"]["name"]
+    return endpoint_name_of(manifest) == endpoint_name and not manifest["metadata"].get("deletionTimestamp")

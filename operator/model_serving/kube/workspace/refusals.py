@@ -21,8 +21,10 @@ _POLICY = re.compile(r"ValidatingAdmissionPolicy '([^']+)' with binding '[^']*' 
 _WEBHOOK = re.compile(r'admission webhook "[^"]+" denied the request:? ?(.*)', re.DOTALL)
 _RBAC = re.compile(r"forbidden: User .* cannot ", re.DOTALL)
 _FIELD = re.compile(r"((?:spec|metadata)[^\s:]*): (.+)", re.DOTALL)
-_KIND_OF_FAULT = re.compile(r"(Invalid value|Unsupported value|Duplicate value|Not found|Too many|Too long): ")
-_PLAIN_FAULT = re.compile(r"(Forbidden|Required value|Internal error|Invalid value): ")
+_FAULT = re.compile(r"([A-Z][a-z]+(?: [a-z]+)?)(?:: |$)")
+_WITH_VALUE = ("Invalid value", "Unsupported value", "Not found", "Too many")
+_WORDS = {"Required value": "is required", "Duplicate value": "stands in the list twice: remove one"}
+_NO_FIELD = "<nil>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,8 @@ def _forbidden(error: errors.Forbidden, deed: Deed) -> StoreError:
 
 
 def _invalid(error: errors.Invalid, deed: Deed) -> Refused:
-    found = [Problem(field, _without_value(text)) for field, text in error.fields]
+    # A field that is not one: that some rules were not even looked at.
+    found = [Problem(field, _without_value(text, field)) for field, text in error.fields if field != _NO_FIELD]
     if found:
         return _refused(list(dict.fromkeys(found)))
     if policy := _POLICY.search(error.words):
@@ -126,15 +129,19 @@ def _problem(text: str) -> Problem:
     return Problem(field[1], field[2]) if field else Problem("", text)
 
 
-def _without_value(text: str) -> str:
+def _without_value(text: str, field: str) -> str:
     """`Invalid value: "sk-pasted": must match …` → `must match …`: a value may be a key in the wrong place."""
-    fault = _KIND_OF_FAULT.match(text)
+    fault = _FAULT.match(text)
     if not fault:
-        return _PLAIN_FAULT.sub("", text, count=1) or "is not valid"
-    rest = text[fault.end() :]
-    try:
-        _, end = json.JSONDecoder().raw_decode(rest)
-    except ValueError:
-        # Not JSON, so it is not known where the value ends.
-        return f"{fault[1].lower()}: see the field's rules in the reference"
-    return rest[end:].removeprefix(": ") or fault[1].lower()
+        return text
+    rest, kind = text[fault.end() :], fault[1]
+    if kind in _WORDS:
+        return _WORDS[kind]
+    if kind in _WITH_VALUE:
+        try:
+            _, end = json.JSONDecoder().raw_decode(rest)
+        except ValueError:
+            # Not JSON, so it is not known where the value ends.
+            return "is not valid: see its rules in the reference"
+        rest = rest[end:].removeprefix(": ")
+    return rest.removeprefix(f"{field} in body ") or "is not valid"

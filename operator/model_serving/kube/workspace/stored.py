@@ -41,7 +41,7 @@ def new_manifest(endpoint: ServingEndpoint, namespace: str) -> Manifest:
     for name, values in (("labels", meta.labels), ("annotations", meta.annotations)):
         if values:
             metadata[name] = dict(values)
-    return {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "spec": _plain(endpoint.spec)}
+    return {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "spec": endpoint.spec.written()}
 
 
 def changed_manifest(stored: Stored, endpoint: ServingEndpoint) -> Manifest:
@@ -49,7 +49,7 @@ def changed_manifest(stored: Stored, endpoint: ServingEndpoint) -> Manifest:
     as it is written, so that an edit of tags touches nothing else."""
     raw = dict(stored.raw)
     old, new = stored.endpoint.spec, endpoint.spec
-    written = _plain(new)
+    written = new.written()
     for name, field in EndpointSpec.model_fields.items():
         key = field.alias or name
         if getattr(old, name) == getattr(new, name):
@@ -60,11 +60,6 @@ def changed_manifest(stored: Stored, endpoint: ServingEndpoint) -> Manifest:
     if endpoint.metadata.annotations:
         metadata["annotations"] = dict(endpoint.metadata.annotations)
     return {**raw, "metadata": metadata, "spec": written}
-
-
-def _plain(spec: EndpointSpec) -> dict[str, Any]:
-    """Only what was said: the API server knows the defaults, and what it adds is nobody's wish."""
-    return spec.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_unset=True)
 
 
 def _parse(manifest: Mapping[str, Any]) -> ServingEndpoint | None:
