@@ -18,6 +18,8 @@ from model_serving.stores import Stored
 
 CREATED = datetime(2026, 1, 1, tzinfo=UTC)
 CREATED_MS = 1767225600000
+FAILING = Finding("ContainerFailing", "the proxy does not start")
+LACKING = Finding("SecretNotFound", "create the Secret")
 UID = "69962db6-b9db-47c4-a8a2-22d2ac79d7f8"
 ID = "69962db6b9db47c4a8a222d2ac79d7f8"
 
@@ -73,21 +75,21 @@ def respecified(stored: Stored, spec: dict[str, Any], at: int = 60) -> Stored:
     )
 
 
-def looked(stored: Stored, at: int = 1, *, ready: bool = False, late: bool = False, **seen: Any) -> Stored:
-    """After one look of an operator. `ready`: the proxies of what it wants are; `late`: past the progress deadline."""
+def looked(
+    stored: Stored, at: int = 1, *, ready: bool = False, late: bool = False, lacking: bool = False, **seen: Any
+) -> Stored:
+    """After one look of an operator. `ready`: the proxies of what it wants are; `late`: past the progress deadline,
+    `lacking`: they wait for a Secret."""
     observed = Observed(stored.endpoint, stored.history, Shape("image:1"), CREATED + timedelta(seconds=at), **seen)
     if stored.history and "problems" not in seen:
         target = plan_update(replace(observed, rollout=None)).target
         old = 1 if serving(stored.history) else 0
-        rollout = Rollout(target.name, True, 1, 2, 1 if ready else old, 1, int(ready), late, findings=_cause(late))
+        causes = (FAILING,) * late + (LACKING,) * lacking
+        rollout = Rollout(target.name, True, 1, 2, 1 if ready else old, 1, int(ready), late, findings=causes)
         observed = replace(observed, rollout=rollout)
     decision = decide(observed, Deadlines())
     endpoint = stored.endpoint.model_copy(update={"status": decision.status})
     return replace(stored, endpoint=endpoint, history=decision.history)
-
-
-def _cause(late: bool) -> tuple[Finding, ...]:
-    return (Finding("ContainerFailing", "the proxy does not start"),) if late else ()
 
 
 def served(stored: Stored, at: int = 1) -> Stored:
