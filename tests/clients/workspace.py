@@ -6,9 +6,8 @@ import hashlib
 import os
 import signal
 import subprocess
-import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,11 @@ ADMIN = "ada@example.com"
 USER = "bob@example.com"
 GROUP = "data-science"
 VIEWER = "eve@example.com"
-PROVIDER_KEY = "the-key-that-the-provider-takes"
+PROVIDER_KEY = "key-of-your-provider"
+KEY_REFERENCE = "{{secrets/my_scope/my_openai_api_key}}"
+ENDPOINTS = "/api/2.0/serving-endpoints"
+PERMISSIONS = "/api/2.0/permissions/serving-endpoints"
+SECRETS = "/api/2.0/secrets"
 SCRIPT_SECONDS = 180
 
 _TOKENS = {ADMIN: "adas-token-for-tests", USER: "bobs-token-for-tests", VIEWER: "eves-token-for-tests"}
@@ -84,6 +87,52 @@ class Workspace:
         assert done.returncode == 0, f"in {environment}:\n{done.stdout}"
         return done.stdout
 
+    def entity(self, name: str = "model", task: str = "llm/v1/chat") -> dict[str, Any]:
+        """A served entity at the provider, as REST spells it."""
+        config = {"openai_api_key": KEY_REFERENCE, "openai_api_base": self.provider}
+        model = {"name": "gpt-4", "provider": "openai", "task": task, "openai_config": config}
+        return {"name": name, "external_model": model}
+
+    def create(self, name: str, config: dict[str, Any], **more: Any) -> dict[str, Any]:
+        """Makes an endpoint and waits until it serves."""
+        with self.client() as client:
+            made = client.post(ENDPOINTS, json={"name": name, "config": config, **more})
+            assert made.status_code == 200, made.text
+            return eventually(lambda: _settled(client, name), f"{name} serves")
+
+    def grant(self, name: str, user: str, level: str) -> None:
+        """Gives a user a level on an endpoint."""
+        with self.client() as client:
+            ident = client.get(f"{ENDPOINTS}/{name}").json()["id"]
+            entry = {"user_name": user, "permission_level": level}
+            answer = client.patch(f"{PERMISSIONS}/{ident}", json={"access_control_list": [entry]})
+            assert answer.status_code == 200, answer.text
+
+    @contextmanager
+    def updating(self, name: str) -> Iterator[None]:
+        """An endpoint whose second version is on its way until the end."""
+        self.create(name, {"served_entities": [self.entity("first")]})
+        with self.client() as client, self.slow_starts():
+            second = {"served_entities": [self.entity("second")]}
+            answer = client.put(f"{ENDPOINTS}/{name}/config", json=second)
+            assert answer.json()["state"]["config_update"] == "IN_PROGRESS", answer.text
+            yield
+        with self.client() as client:
+            eventually(lambda: _settled(client, name), f"version 2 of {name} serves")
+
+    def clear(self) -> None:
+        """Leaves no endpoint, and the two scopes of the reference article with the provider's key."""
+        with self.client() as client:
+            for endpoint in client.get(ENDPOINTS).json()["endpoints"]:
+                client.delete(f"{ENDPOINTS}/{endpoint['name']}")
+            for scope in client.get(f"{SECRETS}/scopes/list").json().get("scopes", []):
+                client.post(f"{SECRETS}/scopes/delete", json={"scope": scope["name"]})
+            for name, key in (("my_scope", "my_openai_api_key"), ("scope", "key")):
+                made = client.post(f"{SECRETS}/scopes/create", json={"scope": name})
+                assert made.status_code == 200, made.text
+                put = {"scope": name, "key": key, "string_value": PROVIDER_KEY}
+                assert client.post(f"{SECRETS}/put", json=put).status_code == 200
+
     @contextmanager
     def slow_starts(self) -> Iterator[None]:
         """Proxies that start meanwhile stand still until the end, so that updates last as long as a test needs."""
@@ -105,6 +154,12 @@ class Workspace:
             thread.join()
             for pid in stopped & set(self.run.children()):
                 os.kill(pid, signal.SIGCONT)
+
+
+def _settled(client: httpx.Client, name: str) -> dict[str, Any] | None:
+    """The endpoint, once no update is under way."""
+    found: dict[str, Any] = client.get(f"{ENDPOINTS}/{name}").json()
+    return found if found["state"]["config_update"] == "NOT_UPDATING" else None
 
 
 _AMBIENT = ("DATABRICKS_", "MLFLOW_", "OPENAI_", "PYTHONPATH", "VIRTUAL_ENV", "http_proxy", "HTTP_PROXY", "ALL_PROXY")

@@ -1,0 +1,23 @@
+"""What the scripts share: entities at the provider of the tests. Plain dictionaries, no client."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+KEY = "{{secrets/my_scope/my_openai_api_key}}"
+"""The secret that each script finds in the workspace; its value is what the provider takes."""
+
+
+def entity(name: str, task: str = "llm/v1/chat", model: str = "gpt-4") -> dict[str, Any]:
+    """A served entity as REST spells it."""
+    config = {"openai_api_key": KEY, "openai_api_base": os.environ["PROVIDER"]}
+    return {
+        "name": name,
+        "external_model": {"name": model, "provider": "openai", "task": task, "openai_config": config},
+    }
+
+
+def say(text: str) -> list[Any]:
+    """Messages of a chat."""
+    return [{"role": "user", "content": text}]
