@@ -114,7 +114,10 @@ async def _of_body(asked: Asked, source: Source) -> Result:
         if not asked.endpoint:
             endpoint = plan_rest.created(asked.content, stored.endpoint if stored else None, source.namespace)
         elif stored is None:
-            problem = Problem("", f"there is no endpoint {name} in {source.title}: a config needs one, create it first")
+            text = (
+                f"there is no endpoint {name} whose config could change: create it, or say with --against where it is"
+            )
+            problem = Problem("", text)
             return Result(asked.file, name, None, (problem,))
         else:
             endpoint = plan_rest.configured(asked.content, stored.endpoint)

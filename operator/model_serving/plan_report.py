@@ -53,7 +53,8 @@ def _title(result: Result) -> str:
     if plan.action is Action.NOTHING:
         return f"{name}: nothing changes"
     what = "is created" if plan.action is Action.CREATE else "is updated"
-    version = f"a new config version, {plan.version}" if plan.new_version else f"config version {plan.version} stays"
+    number = f" {plan.version}" if plan.version else ""
+    version = f"config version{number} is new" if plan.new_version else f"config version{number} stays"
     return f"{name}: {what}, {version}{'' if plan.rolls else ', nothing is rolled out'}"
 
 
@@ -80,7 +81,7 @@ def _plain(result: Result) -> dict[str, Any]:
     if plan is not None:
         shown |= {
             "action": str(plan.action),
-            "config_version": plan.version,
+            "config_version": plan.version or None,
             "new_config_version": plan.new_version,
             "rolls_out": plan.rolls,
             "changes": [

@@ -1,7 +1,8 @@
 """A small API server in this process: what the client, the watch, the Lease and the children rely on, on real sockets.
 
 It stores objects, counts resource versions, pages lists, keeps a history for watches (and forgets it on request),
-checks preconditions and merges server-side apply by whole fields. It knows no schema, no defaults and no rights.
+checks preconditions and merges server-side apply by whole fields. An object with finalizers stays until they are gone.
+It knows no schema, no defaults, and only the rights that `people` lists.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from aiohttp import web
 
 from model_serving.kube.config import Connection
 from model_serving.kube.credentials import StaticCredentials
+from tests.fakes.kube_people import People
 
 Json = dict[str, Any]
 Key = tuple[str, str, str]
@@ -44,6 +46,7 @@ class FakeKubeApi:
         self.requests: list[tuple[str, str, dict[str, str], str]] = []
         """Method, path, query and body of everything that was asked."""
         self.failures: list[Failure] = []
+        self.people = People()
         self.bookmarks = 0.2
         self.delay, self.running, self.peak = 0.0, 0, 0
         """How long each answer takes; how many requests are and ever were under way at once."""
@@ -117,10 +120,14 @@ class FakeKubeApi:
                     request.transport.abort()
                 return web.json_response(failure.body, status=failure.status, headers=failure.headers)
         prefix, namespace, name, subresource = _parse(request.path)
+        if (judged := self.people.judge(request, prefix, name, body)) is not None:
+            return judged
         if request.method == "GET" and not name:
             if request.query.get("watch"):
                 return await self._watch(request, prefix, namespace)
             return self._list(request, prefix, namespace)
+        if request.query.get("dryRun"):
+            return self._judge(request, (prefix, namespace, name), json.loads(body))
         if request.method == "POST":
             return self._create(prefix, namespace, json.loads(body))
         key = prefix, namespace, name
@@ -138,7 +145,10 @@ class FakeKubeApi:
             wanted = (body.get("preconditions") or {}).get("uid")
             if wanted and wanted != found["metadata"]["uid"]:
                 return _status(409, "Conflict", "the UID in the precondition does not match")
-            self._drop(key)
+            if found["metadata"].get("finalizers"):
+                self._store(key, _merged(found, {"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}))
+            else:
+                self._drop(key)
             return web.json_response({"kind": "Status", "status": "Success"})
         if request.method == "PUT":
             version = body["metadata"].get("resourceVersion")
@@ -161,6 +171,17 @@ class FakeKubeApi:
         part = {"status": body.get("status")} if subresource else body
         wanted = _merged(found, part)
         return web.json_response(found if wanted == found else self._store(key, wanted))
+
+    def _judge(self, request: web.Request, key: Key, body: Json) -> web.Response:
+        """A dry run: what would be stored, and nothing is."""
+        found = self.objects.get(key if key[2] else (*key[:2], body["metadata"]["name"]))
+        if request.method == "POST":
+            return _status(409, "AlreadyExists", "it already exists") if found else web.json_response(body, status=201)
+        if found is None:
+            return _status(404, "NotFound", f'{key[0]} "{key[2]}" not found')
+        if body["metadata"].get("resourceVersion") != found["metadata"]["resourceVersion"]:
+            return _status(409, "Conflict", "the object has been modified")
+        return web.json_response(body)
 
     def _create(self, prefix: str, namespace: str, body: Json) -> web.Response:
         key = prefix, namespace, body["metadata"]["name"]
@@ -260,9 +281,21 @@ def _key(path: str, name: str) -> Key:
 
 
 def _within(key: Key, prefix: str, namespace: str, request: web.Request, manifest: Json) -> bool:
-    wanted = [term.split("=") for term in request.query.get("labelSelector", "").split(",") if term]
+    terms = [term.partition("=") for term in request.query.get("labelSelector", "").split(",") if term]
     labels = manifest["metadata"].get("labels") or {}
-    return key[0] == prefix and namespace in ("", key[1]) and all(labels.get(k) == v for k, v in wanted)
+    if key[0] != prefix or namespace not in ("", key[1]):
+        return False
+    labelled = all(labels.get(k) == v if equals else k in labels for k, equals, v in terms)
+    return labelled and _has_field(manifest, request.query.get("fieldSelector", ""))
+
+
+def _has_field(manifest: Json, selector: str) -> bool:
+    """Of selectors of fields: one field, one value."""
+    path, _, wanted = selector.partition("=")
+    value: Any = manifest
+    for part in path.split(".") if path else ():
+        value = (value or {}).get(part)
+    return not selector or (value or "") == wanted
 
 
 def _slim(request: web.Request, manifest: Json) -> Json:

@@ -135,6 +135,14 @@ def test_without_a_history_the_status_counts() -> None:
     assert plan(bare, wanted, "public").effects[0] == "calls go on: version 1 serves until version 2 is ready"
 
 
+def test_a_file_that_somebody_wrote_knows_no_numbers() -> None:
+    before = ServingEndpoint.model_validate({"metadata": {"name": "chat"}, "spec": served().spec})
+    after = before.model_copy(update={"spec": planned_spec(served(), config=config("gpt-5"))})
+    result = plan(Present(before), after, "public")
+    assert (result.version, result.new_version) == (0, True)
+    assert result.effects[0] == "calls go on: the present version serves until the new one is ready"
+
+
 def planned_spec(world: World, **spec: Any) -> Any:
     return ServingEndpoint.model_validate({"metadata": {"name": "chat"}, "spec": {**world.spec, **spec}}).spec
 
@@ -310,7 +318,7 @@ def test_another_secret_is_named() -> None:
     other = config()
     other["servedEntities"][0]["externalModel"]["openaiConfig"]["openaiApiKeySecretRef"] = {"name": "s", "key": "k"}
     result = planned(served(access=[GROUP]), config=other)
-    assert result.effects[1] == "version 2 waits until the Secret s has the key k, should it lack that"
+    assert result.effects[1] == "the new version waits until the Secret s has the key k, should it lack that"
 
 
 # Refused

@@ -16,7 +16,8 @@ from model_serving.lifecycle.proxy_config import all_limits, max_replicas, nobod
 class Step:
     """One write: the endpoint before (None: there was none) and after, and the config versions on both sides.
 
-    `asked` is the version that is asked for after it, `serving` the one that serves before it (0: none), `taken_back`
+    `asked` is the version that is asked for after it (0: nobody knows the numbers, for `old` is only a file that
+    somebody wrote), `serving` the one that serves before it (0: none), `taken_back`
     the open one that loses its purpose by it, `cancelled` the one that an annotation cancels (0: none). `tried_again`:
     `asked` had failed or was cancelled. `pods`: whether proxies are pods that `spec.proxy` shapes.
     """
@@ -46,6 +47,11 @@ def consequences(step: Step) -> Iterator[str]:
 def _versions(step: Step) -> Iterator[str]:
     if step.old is None:
         yield "calls are answered as soon as config version 1 is ready"
+    elif not step.asked:
+        if step.new_version:
+            yield "calls go on: the present version serves until the new one is ready"
+        elif step.rolls:
+            yield "calls go on: the proxies are replaced one after the other"
     elif step.new_version or step.tried_again:
         again = " again" if step.tried_again else ""
         if step.serving:
@@ -83,7 +89,7 @@ def _secrets(step: Step) -> Iterator[str]:
     # What REST was given in plain text is written before the endpoint is.
     known |= {(kept_keys_name(step.new.metadata.name), ref.key) for _, ref in secret_refs(step.new.spec)}
     for name, key in sorted({(ref.name, ref.key) for _, ref in secret_refs(step.new.spec)} - known):
-        yield f"version {step.asked} waits until the Secret {name} has the key {key}, should it lack that"
+        yield f"the new version waits until the Secret {name} has the key {key}, should it lack that"
 
 
 _QUERYING = PermissionLevel.CAN_QUERY

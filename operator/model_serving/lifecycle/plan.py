@@ -68,7 +68,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`version`: the config version that is asked for then. `effects`: sentences on what callers notice.
+    """`version`: the config version that is asked for then; 0 when the present is a file without numbers. `effects`: sentences on what callers notice.
     With `refusals` nothing of it would happen."""
 
     endpoint: str
@@ -208,8 +208,10 @@ def _step(present: Present, new: ServingEndpoint) -> Step:
 
 
 def _step_by_status(old: ServingEndpoint, new: ServingEndpoint) -> Step:
-    known = max(old.status.config_version, old.status.pending_config_version or 0)
     new_version = old.spec.config != new.spec.config
+    if not old.metadata.uid:
+        return Step(old, new, asked=0, new_version=new_version)
+    known = max(old.status.config_version, old.status.pending_config_version or 0)
     asked = known + 1 if new_version else known or 1
     return Step(old, new, asked=asked, new_version=new_version, serving=old.status.config_version)
 
