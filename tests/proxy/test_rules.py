@@ -194,6 +194,36 @@ def test_a_setting_that_cannot_be_is_named(name: str, value: str, words: str) ->
         ProxySettings.from_environ({"MODEL_SERVING_ROOT": "/r", f"MODEL_SERVING_{name}": value})
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        pytest.param("WORKSPACE_ID", "x", "digits", id="a word in the place of the workspace's number"),
+        pytest.param("MANAGEMENT", "localhost", "HOST:PORT", id="no port of management"),
+        pytest.param("OIDC_ISSUER", "http://login.example", "https://", id="an issuer without TLS"),
+        pytest.param("TLS_SECRET", "../other", "name of a Secret", id="a path in the place of a Secret"),
+    ],
+)
+def test_a_setting_of_the_router_that_cannot_be_is_named(name: str, value: str, words: str) -> None:
+    with pytest.raises(SettingsError, match=f"MODEL_SERVING_{name} .*{words}"):
+        RouterSettings.from_environ({"MODEL_SERVING_ROOT": "/r", f"MODEL_SERVING_{name}": value})
+
+
+def test_settings_of_the_router_come_from_the_environment() -> None:
+    told = {
+        "ROOT": "/r", "TLS_SECRET": "front", "MANAGEMENT": "127.0.0.1:9000", "ROUTER_TOKEN_FILE": "/t/token",
+        "PROXY_CA_FILE": "/ca.crt", "STATE_FILE": "/state/copy.json", "OIDC_ISSUER": "https://login.example",
+        "WORKSPACE_ID": "7", "HOLD_SECONDS": "30",
+    }  # fmt: skip
+    settings = RouterSettings.from_environ({f"MODEL_SERVING_{name}": value for name, value in told.items()})
+    assert settings == RouterSettings(
+        ProcessSettings(access_log_fd=1), "7", 30.0, root=Path("/r"), tls_secret="front", management="127.0.0.1:9000",
+        token_file=Path("/t/token"), proxy_ca_file="/ca.crt", state_file=Path("/state/copy.json"),
+        oidc_issuer="https://login.example",
+    )  # fmt: skip
+    with pytest.raises(SettingsError, match="MODEL_SERVING_ROOT is missing"):
+        RouterSettings.from_environ({"MODEL_SERVING_TLS_SECRET": "front"})
+
+
 @pytest.mark.parametrize("value", ["a\r\nb", "a\nb", "a\0", " a", "a ", "ł", "a\x7f"])
 def test_a_value_that_could_leave_its_line_is_refused(value: str) -> None:
     with pytest.raises(ValueError):

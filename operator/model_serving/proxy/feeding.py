@@ -60,7 +60,7 @@ class Feeding:
                 await self._feed.run(self._tell)
                 log.error("the feed of the router has ended: it is run again")
             except Exception as error:
-                log.error("the feed of the router has failed: it is run again: %s: %s", type(error).__name__, error)
+                log.error("the feed of the router has failed: it is run again: %s", _causes(error))
             await asyncio.sleep(AGAIN_SECONDS)
 
     def _tell(self, news: News) -> None:
@@ -80,6 +80,13 @@ class Feeding:
         self._copied_at = kept.at
         log.warning("the router's feed says nothing: the table is a copy of %s", _time(kept.at))
         self._take(News(**parts))
+
+
+def _causes(error: Exception) -> str:
+    """What went wrong, in one line: a feed may do several things at once."""
+    if isinstance(error, ExceptionGroup):
+        return "; ".join(_causes(part) for part in error.exceptions)
+    return f"{type(error).__name__}: {error}"
 
 
 def _time(wall: float) -> str:
