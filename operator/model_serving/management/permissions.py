@@ -5,6 +5,7 @@ Called through `operations.py`. Reading needs CAN_VIEW (what `kubectl` shows as 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -14,10 +15,10 @@ from model_serving.management.access import readable, shown
 from model_serving.management.call import Call, Operation
 from model_serving.management.convert.access_list import levels_of, read_levels, render, with_levels
 from model_serving.management.errors import DoesNotExist
+from model_serving.management.writing import ATTEMPTS, busy, replace, warned
 from model_serving.stores import Changed, Stored
 
 _PATH = "/api/2.0/permissions/serving-endpoints/{id}"
-_ATTEMPTS = 5
 _DESCRIPTIONS = {
     PermissionLevel.CAN_MANAGE: "May change and delete the endpoint and say who else may use it; may query it",
     PermissionLevel.CAN_QUERY: "May query the endpoint and see its definition",
@@ -50,17 +51,16 @@ async def update_permissions(call: Call) -> dict[str, Any]:
 
 
 async def _write(call: Call, decide: Callable[[ServingEndpoint], ServingEndpoint]) -> dict[str, Any]:
-    for attempt in range(_ATTEMPTS):
+    for _ in range(ATTEMPTS):
         stored = await _found(call, PermissionLevel.CAN_MANAGE)
         wanted = decide(stored.endpoint)
         try:
             if wanted != stored.endpoint:
-                stored = await call.platform.endpoints.replace(call.caller, stored, wanted)
-            return render(stored.endpoint)
+                stored = await replace(call, stored, wanted)
+            return warned(stored, render(stored.endpoint))
         except Changed:
-            if attempt + 1 == _ATTEMPTS:
-                raise
-    raise AssertionError("the last attempt returns or raises")
+            await asyncio.sleep(0)
+    raise busy(stored.endpoint.endpoint_name)
 
 
 async def _found(call: Call, wanted: PermissionLevel) -> Stored:
