@@ -27,6 +27,7 @@ from model_serving.stores import Caller, Platform, StoreError
 log = logging.getLogger(__name__)
 
 _WITH_BODY = ("POST", "PUT", "PATCH")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 
 
@@ -43,6 +44,8 @@ def build_app(platform: Platform, operations: Sequence[Operation], patience: Pat
 def _serve(platform: Platform, operation: Operation, patience: Patience) -> Callable[[Request], Awaitable[Response]]:
     async def serve(request: Request) -> Response:
         try:
+            if _CONTROL.search(request.scope["path"]):
+                raise _no_path()  # a line's end at the end of a path would pass for the path without it
             call = Call(
                 platform,
                 await _caller(platform, request),
@@ -98,7 +101,11 @@ async def _no_route(request: Request, error: Exception) -> Response:
         refusal = _refusal(MethodNotAllowed(f"{request.method} is not a method of this path: use {allowed}"))
         refusal.headers["Allow"] = allowed
         return refusal
-    return _refusal(DoesNotExist("there is no such path in this API: see GET /api/2.0/openapi.json"))
+    return _refusal(_no_path())
+
+
+def _no_path() -> DoesNotExist:
+    return DoesNotExist("there is no such path in this API: see GET /api/2.0/openapi.json")
 
 
 def _methods(request: Request) -> str:

@@ -12,10 +12,11 @@ from typing import Any
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
-from model_serving.management.errors import BadRequest, TooLarge
+from model_serving.management.errors import BadRequest, TooLarge, TooSlow
 from model_serving.stores import Caller, Platform
 
 MAX_BODY_BYTES = 1024 * 1024
+_BODY_SECONDS = 30.0
 _MAX_DEPTH = 64
 _MAX_WARNING = 512
 
@@ -77,7 +78,7 @@ class Operation:
 
 
 async def read_object(request: Request) -> dict[str, Any]:
-    """The body as a JSON object; empty for an empty body. BadRequest, TooLarge."""
+    """The body as a JSON object; empty for an empty body. BadRequest, TooLarge, TooSlow."""
     raw = await _read(request)
     if not raw.strip():
         return {}
@@ -97,12 +98,15 @@ async def read_object(request: Request) -> dict[str, Any]:
 async def _read(request: Request) -> bytes:
     raw = bytearray()
     try:
-        async for chunk in request.stream():
-            raw += chunk
-            if len(raw) > MAX_BODY_BYTES:
-                raise TooLarge(f"the body is larger than {MAX_BODY_BYTES} bytes: send a smaller one")
+        async with asyncio.timeout(_BODY_SECONDS):
+            async for chunk in request.stream():
+                raw += chunk
+                if len(raw) > MAX_BODY_BYTES:
+                    raise TooLarge(f"the body is larger than {MAX_BODY_BYTES} bytes: send a smaller one")
     except ClientDisconnect:
         raise BadRequest("the body ended before its length") from None
+    except TimeoutError:
+        raise TooSlow(f"the body did not arrive within {_BODY_SECONDS:.0f} seconds") from None
     return bytes(raw)
 
 

@@ -82,6 +82,12 @@ class TooLarge(ApiError):
     status, code = 413, "INVALID_PARAMETER_VALUE"
 
 
+class TooSlow(ApiError):
+    """The body does not come."""
+
+    status, code = 408, "INVALID_PARAMETER_VALUE"
+
+
 class NotImplementedHere(ApiError):
     """A feature of Databricks that this platform does not have."""
 

@@ -14,6 +14,8 @@ from model_serving.management.operations import OPERATIONS
 from model_serving.stores import Platform
 
 _GRACE_SECONDS = 10
+_IDLE_SECONDS = 75
+"""Longer than the router keeps an idle connection, so that it never writes into one that is being closed."""
 
 
 class _Server(uvicorn.Server):
@@ -30,8 +32,8 @@ async def serve_management(platform: Platform, door: socket.socket) -> AsyncIter
     """Serves `platform` at the listening socket `door` while the context lasts; calls under way are finished then."""
     app = build_app(platform, OPERATIONS)
     config = uvicorn.Config(
-        app, lifespan="off", access_log=False, log_config=None, timeout_graceful_shutdown=_GRACE_SECONDS,
-        server_header=False, date_header=True,
+        app, lifespan="off", ws="none", access_log=False, log_config=None, server_header=False,
+        timeout_graceful_shutdown=_GRACE_SECONDS, timeout_keep_alive=_IDLE_SECONDS,
     )  # fmt: skip
     server = _Server(config)
     task = asyncio.create_task(server.serve([door]))
