@@ -52,14 +52,15 @@ def endpoint(name: str = "it", **changes: str) -> ServingEndpoint:
 
 
 class House:
-    """A store without processes. `looks` counts the looks of a keeper."""
+    """A store without processes, and its keeper: how often it looked, and what it was told to say."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.store: Store = open_store(folder / "state")
         self.looks = 0
+        self.notes: list[str] = []
         self.secrets = LocalSecrets(self.store, folder / "secrets")
-        self.endpoints = LocalEndpoints(self.store, folder / "secrets", self, self._look)
+        self.endpoints = LocalEndpoints(self.store, folder / "secrets", self, self)
 
     async def metrics(self, uid: str) -> str:
         return f"metrics of {uid}"
@@ -67,8 +68,11 @@ class House:
     def logs(self, endpoint: ServingEndpoint) -> str:
         raise OSError("no space")
 
-    async def _look(self) -> None:
+    async def looked(self) -> None:
         self.looks += 1
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
 
     def observed(self, update: ConfigUpdateState) -> None:
         """The keeper has seen the present generation, and reports `update`."""
@@ -188,6 +192,7 @@ async def test_a_name_is_free_as_soon_as_the_endpoint_is_deleted(house: House) -
     again = await house.endpoints.create(ROOT, endpoint())
     await house.endpoints.delete(ROOT, made)
     assert (await house.stored()).endpoint.metadata.uid == again.endpoint.metadata.uid
+    assert house.notes == ["it: created by root", "it: deleted by carla", "it: created by root"]
 
 
 async def test_who_may_not_read_a_scope_cannot_use_it(house: House) -> None:

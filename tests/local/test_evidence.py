@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from model_serving.local.evidence import labelled, tail
+import pytest
+
+from model_serving.local import evidence
+from model_serving.local.evidence import Recent, labelled, tail
 
 PAGE = """# HELP calls_total Calls.
 # TYPE calls_total counter
@@ -36,3 +39,16 @@ def test_a_log_is_shown_from_the_beginning_of_a_line(tmp_path: Path) -> None:
     assert tail(log, 6) == "two\n"
     log.write_bytes(b"\xff\n")
     assert tail(log, 100) == "�\n"
+
+
+async def test_the_latest_calls_are_kept_on_their_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evidence, "LOG_BYTES", 9)
+    taken: list[bytes] = []
+
+    async def onward(lines: bytes) -> None:
+        taken.append(lines)
+
+    recent = Recent(onward)
+    for lines in (b"one\ntwo\n", b"three\n", b"four\n"):
+        await recent.take(lines)
+    assert (recent.text(), b"".join(taken)) == ("four\n", b"one\ntwo\nthree\nfour\n")

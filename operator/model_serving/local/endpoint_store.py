@@ -6,7 +6,7 @@ and the router knows of it.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
@@ -35,14 +35,24 @@ class Proxies(Protocol):
         """The latest lines of the endpoint's proxies."""
 
 
+class Overseer(Protocol):
+    """Who keeps the processes as the store says, and tells people of it."""
+
+    async def looked(self) -> None:
+        """Returns when what was just written has been seen, and the router knows of it."""
+
+    def note(self, text: str) -> None:
+        """Says that something happened."""
+
+
 class LocalEndpoints:
     """All endpoints of a run, whatever their namespace: there is one workspace here."""
 
-    def __init__(self, store: Store, secrets: Path, proxies: Proxies, looked: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, store: Store, secrets: Path, proxies: Proxies, overseer: Overseer) -> None:
         self._store = store
         self._secrets = secrets
         self._proxies = proxies
-        self._looked = looked
+        self._overseer = overseer
 
     async def all(self) -> Sequence[Stored]:
         """All, oldest first."""
@@ -68,6 +78,7 @@ class LocalEndpoints:
                 found.append(Problem(f"metadata.annotations[{CREATOR_ANNOTATION}]", f"must be {caller.name}"))
             _refuse(f"creating endpoint {name}", found)
             self._store.apply(endpoint, "", datetime.now(UTC))
+        self._overseer.note(f"{name}: created by {caller.name}")
         return await self._settled(endpoint)
 
     async def replace(self, caller: Caller, stored: Stored, endpoint: ServingEndpoint) -> Stored:
@@ -86,18 +97,21 @@ class LocalEndpoints:
             metadata = old.metadata.model_copy(update={"annotations": dict(endpoint.metadata.annotations)})
             new = old.model_copy(update={"metadata": metadata, "spec": endpoint.spec})
             self._check(caller, old, new)
-            self._store.apply(new, record.source, datetime.now(UTC))
+            if self._store.apply(new, record.source, datetime.now(UTC)):
+                self._overseer.note(f"{name}: changed by {caller.name}")
         return await self._settled(new)
 
     async def delete(self, caller: Caller, stored: Stored) -> None:
         """Deletes that very object with its Secret; that it is gone already is fine. `Denied`."""
-        with saved(f"deleting endpoint {stored.endpoint.endpoint_name}"):
+        name = stored.endpoint.endpoint_name
+        with saved(f"deleting endpoint {name}"):
             record = self._same(stored)
             if record is None:
                 return
             _require_manager(record.endpoint, caller)
             delete_endpoint(self._store, self._secrets, record.endpoint)
-        await self._looked()
+        self._overseer.note(f"{name}: deleted by {caller.name}")
+        await self._overseer.looked()
 
     async def metrics(self, stored: Stored) -> str:
         """Prometheus text of the endpoint's proxies, each sample with the label `proxy`."""
@@ -140,7 +154,7 @@ class LocalEndpoints:
         """The endpoint after the keeper's look; as it was written, should it be gone by then."""
         with saved(f"reading endpoint {written.endpoint_name}"):
             before = self._store.find(written.key)
-            await self._looked()
+            await self._overseer.looked()
             record = self._store.find(written.key) or before
             return _stored(record) if record else Stored(written)
 

@@ -7,42 +7,69 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol
 
 import aiohttp
 
 from model_serving.api.endpoint import ServingEndpoint
+from model_serving.local.child import Lines
 
 LOG_BYTES = 64 * 1024
-"""Of the end of a log that is shown."""
+"""Of the end of an access log that is shown, and half as much of the other log."""
 _SECONDS = 2.0
 _SAMPLE = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})? (.+)")
 _COMMENT = re.compile(r"# (?:HELP|TYPE) (\S+) .*")
 
 
-class Evidence:
-    """Asks the proxies. `ports` gives the admin ports of an endpoint's proxies by revision, `log` its log file."""
+class Recent:
+    """The latest lines of an access log, on their way to whoever takes them all."""
 
-    def __init__(
-        self,
-        session: aiohttp.ClientSession,
-        ports: Callable[[str], Mapping[str, int]],
-        log: Callable[[ServingEndpoint], Path],
-    ) -> None:
+    def __init__(self, onward: Lines) -> None:
+        self._onward = onward
+        self._text = b""
+
+    async def take(self, lines: bytes) -> None:
+        """Takes whole lines; waits as long as the next one has to."""
+        self._text = _end_of(self._text + lines, LOG_BYTES)
+        await self._onward(lines)
+
+    def text(self) -> str:
+        """The lines."""
+        return self._text.decode("utf-8", "replace")
+
+
+class Said(Protocol):
+    """What is known of the proxies of an endpoint, by its uid."""
+
+    def admin_ports(self, uid: str) -> Mapping[str, int]:
+        """Where those that listen tell of themselves, by revision."""
+
+    def recent_calls(self, uid: str) -> str:
+        """The latest lines of their access logs."""
+
+    def log_of(self, endpoint: ServingEndpoint) -> Path:
+        """The file with what else they said."""
+
+
+class Evidence:
+    """Asks the proxies, and reads what they wrote."""
+
+    def __init__(self, session: aiohttp.ClientSession, said: Said) -> None:
         self._session = session
-        self._ports = ports
-        self._log = log
+        self._said = said
 
     async def metrics(self, uid: str) -> str:
         """Prometheus text of the endpoint's proxies; of one that does not answer, nothing."""
-        ports = self._ports(uid)
+        ports = self._said.admin_ports(uid)
         pages = await asyncio.gather(*(self._page(port) for port in ports.values()))
         return labelled({name: page for name, page in zip(ports, pages, strict=True) if page})
 
     def logs(self, endpoint: ServingEndpoint) -> str:
-        """The latest lines of the endpoint's proxies; empty when they said nothing yet."""
-        return tail(self._log(endpoint), LOG_BYTES)
+        """The latest of what the endpoint's proxies said, then their latest calls; empty when there was nothing yet."""
+        words = tail(self._said.log_of(endpoint), LOG_BYTES // 2)
+        return words + self._said.recent_calls(endpoint.metadata.uid)
 
     async def _page(self, port: int) -> str:
         timeout = aiohttp.ClientTimeout(total=_SECONDS)
@@ -73,11 +100,14 @@ def tail(path: Path, size: int) -> str:
     """The end of a file, from the beginning of a line on; empty when there is no file. OSError."""
     try:
         with path.open("rb") as file:
-            start = max(file.seek(0, 2) - size, 0)
-            file.seek(start)
-            text = file.read(size)
+            file.seek(max(file.seek(0, 2) - size - 1, 0))
+            return _end_of(file.read(), size).decode("utf-8", "replace")
     except FileNotFoundError:
         return ""
-    if start:
-        text = text.partition(b"\n")[2]
-    return text.decode("utf-8", "replace")
+
+
+def _end_of(text: bytes, size: int) -> bytes:
+    """The whole lines among the last `size` bytes."""
+    if len(text) <= size:
+        return text
+    return text[-size - 1 :].partition(b"\n")[2]

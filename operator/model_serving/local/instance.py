@@ -113,9 +113,10 @@ class Instance:
 
     def _lack(self, report: CredentialReport) -> Finding:
         if not secret_exists(self._plan.secrets.parent, (self._plan.secrets.name, report.secret)):
-            text = f"Secret {report.secret} does not exist: add it, with the key {report.key}, to a file given with -f"
+            where = f"with the key {report.key}, to a file given with -f, or as a scope through REST"
+            text = f"Secret {report.secret} does not exist: add it, {where}"
         elif report.problem == CREDENTIAL_MISSING:
-            text = f"Secret {report.secret} has no key {report.key}: add it where the Secret is declared"
+            text = f"Secret {report.secret} has no key {report.key}: add it where the Secret was made"
         else:
             text = f"key {report.key} of Secret {report.secret} is {report.problem}: correct it"
             return Finding(Cause.SECRET_INVALID, text)

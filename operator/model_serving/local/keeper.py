@@ -68,6 +68,10 @@ class Keeper:
         self.wake()
         await self._rounds.another(_LOOK_SECONDS)
 
+    def note(self, text: str) -> None:
+        """Says that something happened."""
+        self._report.note(text)
+
     def tell(self, applied: Applied) -> None:
         """Says what came of a look at the files."""
         for text in (*applied.notes, *applied.changes):

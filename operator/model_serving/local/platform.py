@@ -33,10 +33,10 @@ class State:
 
 def build_platform(state: State, workspace: Workspace, keeper: Keeper, users: UsersWatch) -> Platform:
     """The workspace of one run."""
-    evidence = Evidence(workspace.session, workspace.admin_ports, workspace.log_of)
+    evidence = Evidence(workspace.session, workspace)
     return Platform(
         callers=LocalCallers(users),
-        endpoints=LocalEndpoints(state.store, state.folder.secrets, evidence, keeper.looked),
+        endpoints=LocalEndpoints(state.store, state.folder.secrets, evidence, keeper),
         secrets=LocalSecrets(state.store, state.folder.secrets),
         workspace_id=workspace_id(state.folder),
         namespace=NAMESPACE,

@@ -21,6 +21,7 @@ from model_serving.lifecycle.proxy_config import grants_of
 from model_serving.lifecycle.revision import Shape
 from model_serving.lifecycle.routing import Reach, table_entry
 from model_serving.local.child import Lines
+from model_serving.local.evidence import Recent
 from model_serving.local.folder import StateFolder
 from model_serving.local.instance import ProxyPlan
 from model_serving.local.listing import Row, row_of
@@ -66,6 +67,7 @@ class Workspace:
         self._store = store
         self._proxies: dict[str, EndpointProxies] = {}
         self._leaving: dict[asyncio.Task[None], EndpointProxies] = {}
+        self._recent: dict[str, Recent] = {}
 
     async def look(self, now: datetime) -> View:
         """One look at every endpoint, with everything done that follows from it."""
@@ -97,6 +99,10 @@ class Workspace:
         """The admin ports of an endpoint's proxies, by revision."""
         proxies = self._proxies.get(uid)
         return proxies.admin_ports() if proxies else {}
+
+    def recent_calls(self, uid: str) -> str:
+        """The latest lines of the access logs of an endpoint's proxies."""
+        return self._recent[uid].text() if uid in self._recent else ""
 
     def log_of(self, endpoint: ServingEndpoint) -> Path:
         """Where the proxies of an endpoint say what happens to them."""
@@ -141,7 +147,7 @@ class Workspace:
                 folder=around.folder.endpoints / uid,
                 secrets=around.folder.secrets / endpoint.metadata.namespace,
                 log=self.log_of(endpoint),
-                lines=around.lines,
+                lines=self._recent.setdefault(uid, Recent(around.lines)).take,
             )
             hooks = Hooks(greet=lambda _: None, wake=around.wake)
             self._proxies[uid] = EndpointProxies(plan, hooks, self._deadlines.progress)
@@ -151,6 +157,7 @@ class Workspace:
         """Lets the proxies of removed endpoints finish their calls, then clears up."""
         for uid in set(self._proxies) - uids:
             proxies = self._proxies.pop(uid)
+            self._recent.pop(uid, None)
             task = asyncio.create_task(self._see_out(uid, proxies))
             self._leaving[task] = proxies
             task.add_done_callback(lambda done: self._leaving.pop(done, None))
