@@ -45,7 +45,11 @@ class FakeKubeApi:
         self.objects: dict[Key, Json] = {}
         self.requests: list[tuple[str, str, dict[str, str], str]] = []
         """Method, path, query and body of everything that was asked."""
+        self.tokens: list[tuple[str, str]] = []
+        """Method and bearer token of the same."""
         self.failures: list[Failure] = []
+        self.logs: dict[tuple[str, bool], str] = {}
+        """What pods have logged, by name and whether of the previous run."""
         self.people = People()
         self.bookmarks = 0.2
         self.delay, self.running, self.peak = 0.0, 0, 0
@@ -93,6 +97,11 @@ class FakeKubeApi:
         """From now on every earlier version has expired."""
         self._oldest = self._version
 
+    @property
+    def streams(self) -> int:
+        """How many watches are open."""
+        return len(self._streams)
+
     def cut_streams(self) -> None:
         """Ends all watches without a word."""
         for request in list(self._streams):
@@ -108,6 +117,7 @@ class FakeKubeApi:
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         body = await request.text()
         self.requests.append((request.method, request.rel_url.raw_path, dict(request.query), body))
+        self.tokens.append((request.method, request.headers.get("Authorization", "").removeprefix("Bearer ")))
         self.running += 1
         self.peak = max(self.peak, self.running)
         await asyncio.sleep(self.delay)
@@ -139,6 +149,8 @@ class FakeKubeApi:
             return self._apply(key, body, subresource)
         if found is None:
             return _status(404, "NotFound", f'{key[0]} "{key[2]}" not found')
+        if request.method == "GET" and subresource == "log":
+            return web.Response(text=self.logs.get((key[2], "previous" in request.query), ""))
         if request.method == "GET":
             return web.json_response(_slim(request, found))
         if request.method == "DELETE":

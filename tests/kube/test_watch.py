@@ -94,6 +94,7 @@ async def test_what_carries_other_labels_is_not_told(watched: Watched) -> None:
 
 async def test_a_cut_stream_goes_on_where_it_was(watched: Watched) -> None:
     await watched.has("old")
+    await until(lambda: watched.api.streams)  # a list comes before it
     watched.api.cut_streams()
     watched.api.put(MAPS, named("new"))
     await watched.has("old", "new")
@@ -104,6 +105,7 @@ async def test_a_cut_stream_goes_on_where_it_was(watched: Watched) -> None:
 async def test_a_deletion_in_a_gap_is_noticed_after_the_version_expired(watched: Watched) -> None:
     await watched.has("old")
     watched.api.failures.append(Failure(500, lambda r: "watch" in r.query, times=1))
+    await until(lambda: watched.api.streams)  # a list comes before it
     watched.api.cut_streams()
     watched.api.remove(MAPS, "old")
     watched.api.put(MAPS, named("new"))
@@ -115,6 +117,7 @@ async def test_a_deletion_in_a_gap_is_noticed_after_the_version_expired(watched:
 async def test_one_that_was_recreated_in_a_gap_is_told_as_deleted_first(watched: Watched) -> None:
     await watched.has("old")
     watched.api.failures.append(Failure(500, lambda r: "watch" in r.query, times=1))
+    await until(lambda: watched.api.streams)  # a list comes before it
     watched.api.cut_streams()
     watched.api.remove(MAPS, "old")
     watched.api.put(MAPS, named("old"))

@@ -49,7 +49,7 @@ class Scopes:
                 except Forbidden as error:
                     denied = error
                     continue
-                if secret is not None and not _ending(secret) and _spelling(secret) == name:
+                if secret is not None and _is_called(secret, name):
                     return _scope(secret)
             if denied is not None:
                 raise denied
@@ -61,15 +61,20 @@ class Scopes:
             "annotations": {SCOPE_ANNOTATION: name},
             "labels": {SCOPE_HASH_LABEL: scope_hash(name), MANAGED_BY_LABEL: MANAGEMENT},
         }
-        if await self._readable(caller, name) is not None:
-            raise Taken(f"the secret scope {name} exists already: choose another name")
+        taken = Taken(f"the secret scope {name} exists already: choose another name")
         with told(self._secrets.deed(caller, "create", f"the secret scope {name}")):
+            if await self._readable(caller, name) is not None:
+                raise taken
             for object_name in secret_names(name):
                 try:
                     return _scope(await self._secrets.create(caller, object_name, {}, **metadata))
                 except Conflict as error:
                     if not error.already_exists:
                         raise
+                # Another scope of that slug, or the same that somebody else was making.
+                found = await self._secrets.find(caller, object_name)
+                if found is not None and _is_called(found, name):
+                    raise taken
         raise Taken(
             f"the secret scope {name}: its Secret would be called {_names(name)}, and neither name is free: "
             "choose another name for the scope, or delete or rename the Secret"
@@ -101,7 +106,7 @@ class Scopes:
                 secret = await self._secrets.find(caller, object_name)
             except Forbidden:
                 continue
-            if secret is not None and not _ending(secret) and _spelling(secret) == name:
+            if secret is not None and _is_called(secret, name):
                 return _scope(secret)
         return None
 
@@ -121,6 +126,10 @@ def _scope(secret: Manifest) -> Scope:
 def _spelling(secret: Manifest) -> str:
     meta = secret["metadata"]
     return str((meta.get("annotations") or {}).get(SCOPE_ANNOTATION) or meta["name"])
+
+
+def _is_called(secret: Manifest, name: str) -> bool:
+    return not _ending(secret) and _spelling(secret) == name
 
 
 def _ending(secret: Manifest) -> bool:
