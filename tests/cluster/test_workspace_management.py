@@ -1,4 +1,4 @@
-"""Management before a real API server: two replicas, four people with tokens and different rights, the operator."""
+"""Management before a real API server: two replicas, people with tokens and different rights, the operator."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ ROOT = Path(__file__).parents[2]
 Json = dict[str, Any]
 
 ACCOUNT = "model-serving-workspace"
-ALICE, BOB, CAROL, MALLORY = "alice", "bob", "carol", "mallory"
-PEOPLE = (ALICE, BOB, CAROL, MALLORY)
+ALICE, BOB, CAROL, DAVE, MALLORY = "alice", "bob", "carol", "dave", "mallory"
+PEOPLE = (ALICE, BOB, CAROL, DAVE, MALLORY)
 API = "/api/2.0/serving-endpoints"
 SECRETS = "/api/2.0/secrets"
 SCOPE = "My_Scope@team"
@@ -129,8 +129,8 @@ def workspace(control_plane: Cluster) -> Iterator[Workspace]:
 
 
 def rights(namespace: str) -> list[Json]:
-    """ServiceAccounts: alice administers the namespace, bob writes endpoints and reads one Secret, carol and mallory
-    may nothing."""
+    """ServiceAccounts: alice administers the namespace, bob writes endpoints and reads one Secret, dave may make
+    endpoints with it, carol and mallory may nothing."""
     accounts = [{"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}} for name in PEOPLE]
     endpoints = {"apiGroups": ["model-serving.dev"], "resources": ["servingendpoints"]}
     opened = {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["open"], "verbs": ["get"]}
@@ -140,6 +140,8 @@ def rights(namespace: str) -> list[Json]:
         binding("alice", ALICE, namespace, "ClusterRole", "admin"),
         role("writer", writer),
         binding("bob", BOB, namespace, "Role", "writer"),
+        role("maker", [endpoints | {"verbs": ["create"]}, opened]),
+        binding("dave", DAVE, namespace, "Role", "maker"),
     ]
     return [*accounts, *rest]
 
@@ -248,6 +250,16 @@ def test_who_creates_an_endpoint_is_its_creator(workspace: Workspace) -> None:
     path = f"/apis/model-serving.dev/v1alpha1/namespaces/{workspace.namespace}/servingendpoints/of-bob"
     forged = {"metadata": {"annotations": {CREATOR_ANNOTATION: workspace.name_of(MALLORY)}}}
     assert "never changed" in workspace.kube(BOB, "PATCH", path, forged).text
+
+
+def test_who_may_only_create_manages_what_he_made_without_waiting(workspace: Workspace) -> None:
+    for _ in range(2):
+        workspace.made(DAVE, "of-dave")
+        tags = {"add_tags": [{"key": "mine", "value": "x"}]}
+        changed = workspace.ask(DAVE, "PATCH", f"{API}/of-dave/tags", tags, replica=1)
+        assert changed.status_code == 200, changed.text
+        assert [e["name"] for e in workspace.ask(DAVE, "GET", API).json()["endpoints"]] == ["of-dave"]
+        assert workspace.ask(DAVE, "DELETE", f"{API}/of-dave").status_code == 200
 
 
 def test_rest_and_kubectl_give_the_same_answers(workspace: Workspace) -> None:

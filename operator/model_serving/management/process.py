@@ -55,7 +55,7 @@ def run_management(settings: ManagementSettings, platform: AbstractAsyncContextM
         # What they have to say at lower levels is about sockets.
         logging.getLogger(library).setLevel(logging.WARNING)
     try:
-        door = _listen(settings)
+        door = _bind(settings)
     except OSError as error:
         log.error("cannot listen at %s port %d: %s", settings.host, settings.port, error.strerror or error)
         return 1
@@ -64,9 +64,16 @@ def run_management(settings: ManagementSettings, platform: AbstractAsyncContextM
     return 0
 
 
-def _listen(settings: ManagementSettings) -> socket.socket:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    return socket.create_server((settings.host, settings.port), family=family)
+def _bind(settings: ManagementSettings) -> socket.socket:
+    """A socket that has the port and does not listen yet: until there is a cluster, callers are refused at once."""
+    door = socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET)
+    try:
+        door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        door.bind((settings.host, settings.port))
+    except OSError:
+        door.close()
+        raise
+    return door
 
 
 async def _serve(connecting: AbstractAsyncContextManager[Platform], door: socket.socket) -> None:

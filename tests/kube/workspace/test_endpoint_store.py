@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from model_serving.api.endpoint import ServingEndpoint
-from model_serving.api.names import OVERRIDE_ANNOTATION, RELOAD_ANNOTATION, object_name
+from model_serving.api.names import CREATOR_ANNOTATION, OVERRIDE_ANNOTATION, RELOAD_ANNOTATION, object_name
 from model_serving.kube.client import Client
 from model_serving.kube.labels import ENDPOINT_LABEL, MANAGED_BY_LABEL, OPERATOR
 from model_serving.kube.revisions import revision_annotations, revision_body
@@ -179,6 +180,28 @@ async def test_a_missing_right_is_denied_by_name(api: FakeKubeApi, endpoints: Ku
     with pytest.raises(Denied, match="bob may not delete"):
         await endpoints.delete(BOB, stored)
     assert api.get(ENDPOINTS, "chat")
+
+
+async def test_who_made_an_endpoint_manages_it_as_soon_as_the_operator_has_seen_it(
+    api: FakeKubeApi, endpoints: KubeEndpoints
+) -> None:
+    mine = endpoint("chat")
+    mine["metadata"] |= {
+        "creationTimestamp": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "annotations": {CREATOR_ANNOTATION: "bob"},
+    }
+    api.put(ENDPOINTS, mine)
+    api.people.denied = {("bob", "update", "servingendpoints"), ("bob", "delete", "servingendpoints")}
+    stored = await found(endpoints, "chat")
+    writing = asyncio.create_task(endpoints.replace(BOB, stored, stored.endpoint))
+    await asyncio.sleep(0.1)
+    assert not writing.done()
+    api.people.denied.clear()
+    await writing
+    api.people.denied = {("alice", "delete", "servingendpoints")}
+    with pytest.raises(Denied):
+        await endpoints.delete(ALICE, await found(endpoints, "chat"))
+    assert len(token_of(api, "DELETE")) == 1, "alice is told at once"
 
 
 async def test_an_object_that_is_gone_is_unknown_to_an_update_and_fine_for_a_deletion(

@@ -5,12 +5,16 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from typing import TypeVar
 
+from model_serving.api.access import level_given
 from model_serving.api.conditions import ConditionType, Reason
 from model_serving.api.endpoint import PLURAL, ServingEndpoint
-from model_serving.api.lock import config_lock
+from model_serving.api.lock import config_lock, unobserved
 from model_serving.api.names import object_name
+from model_serving.api.policy import PermissionLevel
 from model_serving.kube.client import Client, Selection
 from model_serving.kube.errors import Conflict
 from model_serving.kube.labels import ENDPOINT_LABEL, MANAGEMENT, OWNED
@@ -19,8 +23,11 @@ from model_serving.kube.workspace.pods import Pods
 from model_serving.kube.workspace.refusals import Deed, told, told_of_reading
 from model_serving.kube.workspace.stored import changed_manifest, new_manifest, parse_stored
 from model_serving.lifecycle.reading import age_of, endpoint_name_of
-from model_serving.stores import Caller, Locked, Refused, Stored, Taken, Verb
+from model_serving.stores import Caller, Changed, Denied, Locked, Refused, Stored, Taken, Verb
 
+T = TypeVar("T")
+
+_NEW_SECONDS = 30.0
 _NAME = re.compile(r"[-_.A-Za-z0-9]{1,63}")
 PATIENCE = 5.0
 """Seconds that a write waits for an object of its name to be gone."""
@@ -92,19 +99,24 @@ class KubeEndpoints:
         """A PUT with the caller's token, of the version that was read."""
         if (locked := config_lock(stored.endpoint, endpoint)) is not None:
             raise Locked(f"spec.config: {locked}")
-        with told(self._deed(caller, Verb.UPDATE, endpoint.endpoint_name)):
-            client = self._client.acting_as(caller.token)
-            made = await client.replace(changed_manifest(stored, endpoint), manager=MANAGEMENT)
-        return _written(made, stored)
+        manifest = changed_manifest(stored, endpoint)
+
+        async def put(client: Client) -> Manifest:
+            return await client.replace(manifest, manager=MANAGEMENT)
+
+        return _written(await self._managed(caller, Verb.UPDATE, stored, put), stored)
 
     async def delete(self, caller: Caller, stored: Stored) -> None:
         """In the background; what the endpoint owns goes after it."""
         meta = stored.endpoint.metadata
-        with told(self._deed(caller, Verb.DELETE, stored.endpoint.endpoint_name)):
-            try:
-                await self._client.acting_as(caller.token).delete(ENDPOINTS, self._namespace, meta.name, uid=meta.uid)
-            except Conflict:
-                return  # That object is gone, and another has its name.
+
+        async def delete(client: Client) -> None:
+            await client.delete(ENDPOINTS, self._namespace, meta.name, uid=meta.uid)
+
+        try:
+            await self._managed(caller, Verb.DELETE, stored, delete)
+        except Changed:
+            return  # That object is gone, and another has its name.
         await self._gone(meta.name, meta.uid)
 
     async def metrics(self, stored: Stored) -> str:
@@ -116,6 +128,22 @@ class KubeEndpoints:
         """Of all pods."""
         with told_of_reading("the proxies' logs"):
             return await self._pods.logs(stored.endpoint.metadata.name)
+
+    async def _managed(self, caller: Caller, verb: Verb, stored: Stored, send: Callable[[Client], Awaitable[T]]) -> T:
+        """Sends a write. Who manages an endpoint that is new or has just changed has the right to it as soon as the
+        operator has seen that: a script that makes an endpoint and goes on at once need not know."""
+        endpoint = stored.endpoint
+        manages = level_given(endpoint, caller.name, caller.groups) is PermissionLevel.CAN_MANAGE
+        loop = asyncio.get_running_loop()
+        end = loop.time() + (self._patience if manages and (_is_new(stored) or unobserved(endpoint)) else 0.0)
+        while True:
+            try:
+                with told(self._deed(caller, verb, endpoint.endpoint_name)):
+                    return await send(self._client.acting_as(caller.token))
+            except Denied:
+                if loop.time() >= end:
+                    raise
+            await asyncio.sleep(0.2)
 
     async def _gone(self, name: str, uid: str = "") -> bool:
         """Whether an object that is ending is gone after a while; False at once for one that stays."""
@@ -142,6 +170,14 @@ def _written(manifest: Manifest, before: Stored | None = None) -> Stored:
     if stored is None:
         raise Refused("the API server keeps the endpoint in a form that this release cannot read: update the CRD")
     return Stored(stored.endpoint, before.history if before else (), stored.updated_at, stored.owner, stored.raw)
+
+
+def _is_new(stored: Stored) -> bool:
+    try:
+        age = datetime.now(UTC) - datetime.fromisoformat(stored.endpoint.metadata.creation_timestamp)
+    except ValueError:
+        return False
+    return age.total_seconds() < _NEW_SECONDS
 
 
 def _is_the_one(manifest: Manifest, endpoint_name: str) -> bool:

@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 30.0
 """How often the namespace is looked at: an admin may give or take the leave for private hosts."""
+_SECONDS = 10.0
+"""How long the API server may take to answer a call: people are waiting."""
+_AT_ONCE = 64
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 10.0
 
 
@@ -43,7 +46,7 @@ async def connect_platform(
 ) -> AsyncIterator[Platform]:
     """The workspace of a namespace, by default of the connection's own. Waits until the cluster answers."""
     chosen = namespace or connection.namespace
-    async with Client(connection) as client, Pods(client, chosen) as pods:
+    async with Client(connection, timeout=_SECONDS, concurrency=_AT_ONCE) as client, Pods(client, chosen) as pods:
         found = await _first_look(client, chosen)
         platform = Platform(
             callers=KubeCallers(client, chosen),
