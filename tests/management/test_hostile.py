@@ -123,6 +123,19 @@ async def test_unknown_paths_are_404(rest: httpx.AsyncClient, path: str) -> None
     refused(await rest.get(path), 404)
 
 
+async def test_a_fault_of_ours_is_a_500_that_quotes_nothing_that_was_sent(
+    rest: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken(_: object, __: object, scope: str) -> None:
+        raise KeyError(scope)
+
+    monkeypatch.setattr("tests.management.memory.MemorySecrets.scope", broken)
+    answer = await rest.post(API, json=create_body(openai_api_key="{{secrets/very-private/key}}"))
+    assert answer.status_code == 500 and answer.json()["error_code"] == "INTERNAL_ERROR"
+    assert "very-private" not in answer.text + caplog.text
+    assert "KeyError" in caplog.text and "references.py" in caplog.text
+
+
 # Bodies that nobody would write
 
 SCALARS = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import traceback
 from collections.abc import Awaitable, Callable, Sequence
 
 from starlette.applications import Starlette
@@ -44,29 +45,38 @@ def build_app(platform: Platform, operations: Sequence[Operation], patience: Pat
 def _serve(platform: Platform, operation: Operation, patience: Patience) -> Callable[[Request], Awaitable[Response]]:
     async def serve(request: Request) -> Response:
         try:
-            if _CONTROL.search(request.scope["path"]):
-                raise _no_path()  # a line's end at the end of a path would pass for the path without it
-            call = Call(
-                platform,
-                await _caller(platform, request),
-                path={name: str(value) for name, value in request.path_params.items()},
-                query=dict(request.query_params),
-                body=await read_object(request) if operation.method in _WITH_BODY else {},
-                base_url=_base_url(request),
-                patience=patience,
-            )
-            return answer(await operation.handler(call))
+            call = await _call(platform, operation, patience, request)
+            response = answer(await operation.handler(call))
         except ApiError as error:
             return _refusal(error)
         except StoreError as error:
             return _refusal(of_store(error))
         except InvalidBody as error:
             return _refusal(InvalidParameter(error.message))
-        except Exception:
-            log.exception("%s %s failed", operation.method, operation.path)
+        except Exception as error:
+            # Without the error's own words: they may quote what was sent.
+            where = "".join(traceback.format_tb(error.__traceback__))
+            log.error("%s %s failed with %s\n%s", operation.method, operation.path, type(error).__name__, where)
             return _refusal(ApiError("this server has failed: see its log, and report it with the time of the call"))
+        if operation.method != "GET":
+            log.info("%s %s by %s", operation.method, request.scope["path"], call.caller.name)
+        return response
 
     return serve
+
+
+async def _call(platform: Platform, operation: Operation, patience: Patience, request: Request) -> Call:
+    if _CONTROL.search(request.scope["path"]):
+        raise _no_path()  # a line's end at the end of a path would pass for the path without it
+    return Call(
+        platform,
+        await _caller(platform, request),
+        path={name: str(value) for name, value in request.path_params.items()},
+        query=dict(request.query_params),
+        body=await read_object(request) if operation.method in _WITH_BODY else {},
+        base_url=_base_url(request),
+        patience=patience,
+    )
 
 
 async def _caller(platform: Platform, request: Request) -> Caller:

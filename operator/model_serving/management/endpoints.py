@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import Any
 
 from model_serving.api.endpoint import ServingEndpoint
 from model_serving.api.lock import unobserved
 from model_serving.api.names import CREATOR_ANNOTATION, kept_keys_name, object_name
-from model_serving.api.policy import PermissionLevel
 from model_serving.api.status import ConfigUpdateState
 from model_serving.api.validation import check_create
-from model_serving.management.access import missing_level, readable, visible
+from model_serving.management.access import readable, visible
 from model_serving.management.call import Call, Operation
 from model_serving.management.convert.draft import draft_create, filled
 from model_serving.management.convert.problems import rest_problems
 from model_serving.management.convert.rest import summary_body
 from model_serving.management.errors import AlreadyExists, InvalidParameter
 from model_serving.management.references import resolve
-from model_serving.management.writing import detailed, endpoint_of, forgive, warned, watched
-from model_serving.stores import Denied, Stored, StoreError, Taken
+from model_serving.management.writing import allowed, detailed, endpoint_of, forgive, warned, watched
+from model_serving.stores import Stored, Taken
 
 ENDPOINTS = "/api/2.0/serving-endpoints"
 ENDPOINT = ENDPOINTS + "/{name}"
@@ -55,7 +53,7 @@ async def _create(call: Call, endpoint: ServingEndpoint, keys: Mapping[str, byte
         if keys:
             await secrets.adopt(call.caller, kept_name, stored)
         return stored
-    except (StoreError, asyncio.CancelledError) as error:
+    except BaseException as error:
         if stored is not None:
             await forgive(call, "taking back an endpoint", call.platform.endpoints.delete(call.caller, stored))
         if keys:
@@ -95,10 +93,7 @@ async def get_endpoint(call: Call) -> dict[str, Any]:
 async def delete_endpoint(call: Call) -> dict[str, Any]:
     """With its keys: whoever makes an endpoint of that name next must not meet them."""
     stored = await readable(call.platform, call.caller, call.name)
-    try:
-        await call.platform.endpoints.delete(call.caller, stored)
-    except Denied as error:
-        raise missing_level(call.caller, stored, PermissionLevel.CAN_MANAGE, error.message) from None
+    await allowed(call, stored, lambda: call.platform.endpoints.delete(call.caller, stored))
     await forgive(call, "removing keys", _remove_keys(call, kept_keys_name(stored.endpoint.metadata.name)))
     return warned(stored, {})
 

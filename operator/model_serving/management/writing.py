@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
 
+from model_serving.api.access import includes, level_given
 from model_serving.api.endpoint import API_VERSION, KIND, ServingEndpoint
 from model_serving.api.policy import PermissionLevel
 from model_serving.api.validation import InvalidEndpoint, parse_endpoint
@@ -17,12 +19,17 @@ from model_serving.management.access import level_of, missing_level, readable
 from model_serving.management.call import Call
 from model_serving.management.convert.problems import rest_problems
 from model_serving.management.convert.rest import endpoint_body
-from model_serving.management.errors import Conflict, InvalidParameter
+from model_serving.management.errors import Conflict, InvalidParameter, PermissionDenied
 from model_serving.stores import Changed, Denied, Stored, StoreError
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 ATTEMPTS = 5
+_SETTLING = timedelta(seconds=30)
+_SLOWER = 5
+"""How many times more seldom than a look a refused write is repeated."""
 
 
 async def change(call: Call, edit: Callable[[Stored], ServingEndpoint]) -> Stored:
@@ -38,10 +45,40 @@ async def change(call: Call, edit: Callable[[Stored], ServingEndpoint]) -> Store
 
 async def replace(call: Call, stored: Stored, endpoint: ServingEndpoint) -> Stored:
     """One write. `PermissionDenied` in REST's words; other `StoreError`s as they are."""
+    return await allowed(call, stored, lambda: call.platform.endpoints.replace(call.caller, stored, endpoint))
+
+
+async def allowed(call: Call, stored: Stored, write: Callable[[], Awaitable[T]]) -> T:
+    """What `write` of an endpoint returns; `PermissionDenied` when the platform forbids it.
+
+    A level that was given a moment ago is not yet a right everywhere: who has it is not turned away at once.
+    """
+    loop = asyncio.get_running_loop()
+    end = loop.time() + (call.patience.observed if _just_written(stored) else 0.0)
+    while True:
+        try:
+            return await write()
+        except Denied as error:
+            manager = level_given(stored.endpoint, call.caller.name, call.caller.groups) is PermissionLevel.CAN_MANAGE
+            if not manager or loop.time() >= end:
+                raise await _denied(call, stored, error) from None
+        await asyncio.sleep(call.patience.poll * _SLOWER)
+
+
+def _just_written(stored: Stored) -> bool:
     try:
-        return await call.platform.endpoints.replace(call.caller, stored, endpoint)
-    except Denied as error:
-        raise missing_level(call.caller, stored, PermissionLevel.CAN_MANAGE, error.message) from None
+        at = datetime.fromisoformat(stored.updated_at)
+    except ValueError:
+        return False
+    return at.tzinfo is not None and datetime.now(UTC) - at < _SETTLING
+
+
+async def _denied(call: Call, stored: Stored, error: Denied) -> PermissionDenied:
+    level = await level_of(call.platform, call.caller, stored)
+    if includes(level, PermissionLevel.CAN_MANAGE):
+        name = stored.endpoint.endpoint_name
+        return PermissionDenied(f"the platform forbids {call.caller.name} to change {name}: {error.message}")
+    return missing_level(call.caller, stored, PermissionLevel.CAN_MANAGE, error.message)
 
 
 def busy(name: str) -> Conflict:
@@ -101,7 +138,7 @@ async def watched(call: Call, stored: Stored, seconds: float) -> AsyncIterator[S
         found = await call.platform.endpoints.find(stored.endpoint.endpoint_name)
 
 
-async def forgive(call: Call, what: str, write: Any) -> None:
+async def forgive(call: Call, what: str, write: Awaitable[object]) -> None:
     """Awaits a write that tidies up; that it fails is logged and no reason to fail the call."""
     try:
         await write
