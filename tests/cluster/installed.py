@@ -114,15 +114,19 @@ def reason(manifest: dict[str, Any]) -> str:
     return str(found.get("reason", "")) if current else ""
 
 
-def apply_folder(cluster: Cluster, folder: Path, image: str, settings: dict[str, str] | None = None) -> None:
-    """`kubectl apply -k`, with the image in the place of the one that the manifests name, and settings added."""
+def apply_folder(
+    cluster: Cluster, folder: Path, image: str, settings: dict[str, str] | None = None, **scope: str
+) -> None:
+    """`kubectl apply -k`, with the image in the place of the one that the manifests name, and settings added. `scope`:
+    namespace and user, where they are not the manifests' and the admin."""
     documents = list(yaml.safe_load_all(cluster.kubectl("kustomize", folder).stdout))
     for document in documents:
-        for container in document.get("spec", {}).get("template", {}).get("spec", {}).get("containers", []):
+        pod = document.get("spec", {}).get("template", {}).get("spec", {})
+        for container in [*pod.get("initContainers", []), *pod.get("containers", [])]:
             container["image"] = image
             if settings:
                 container["env"] += [{"name": name, "value": value} for name, value in settings.items()]
-    cluster.apply("\n---\n".join(json.dumps(document) for document in documents))
+    cluster.apply("\n---\n".join(json.dumps(document) for document in documents), **scope)
 
 
 def install(cluster: Cluster, image: str, settings: dict[str, str] | None = None) -> Installed:

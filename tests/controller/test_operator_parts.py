@@ -20,7 +20,7 @@ from model_serving.controller.health import HealthServer
 from model_serving.controller.intake import Intake
 from model_serving.controller.logs import configure_logs, redact
 from model_serving.controller.metrics import Metrics
-from model_serving.controller.settings import Settings, SettingsError, from_environ
+from model_serving.controller.settings import Settings, SettingsError, external_base, from_environ
 from model_serving.kube.client import Client
 from model_serving.kube.config import Connection
 from model_serving.kube.request import Retries
@@ -41,6 +41,20 @@ def test_settings_come_from_the_environment() -> None:
     assert settings.workers == Settings().workers
 
 
+@pytest.mark.parametrize(
+    ("given", "base"),
+    [
+        pytest.param("", "", id="none"),
+        pytest.param("https://models.example.com/", "https://models.example.com", id="one host"),
+        pytest.param("http://10.0.0.1:8080/team", "http://10.0.0.1:8080/team", id="a path, and no TLS"),
+        pytest.param("https://{namespace}.example.com", "https://gen-ai.example.com", id="a host each"),
+        pytest.param("https://example.com/w/{namespace}", "https://example.com/w/gen-ai", id="a path each"),
+    ],
+)
+def test_the_address_from_outside_is_a_namespaces_own(given: str, base: str) -> None:
+    assert external_base(from_environ({"MODEL_SERVING_EXTERNAL_URL": given}), "gen-ai") == base
+
+
 BAD = [
     pytest.param("WORKERS", "many", "whole number from 1 to 200", id="not a number"),
     pytest.param("WORKERS", "0", "whole number from 1 to 200", id="out of range"),
@@ -57,6 +71,13 @@ BAD = [
     pytest.param("LIMITS_STORE", "valkey://valkey/zero", "number of a database", id="no database"),
     pytest.param("TRACES_ENDPOINT", "collector:4318", "http://HOST:4318", id="no collector"),
     pytest.param("TRACES_ENDPOINT", "http://u:p@collector", "without a password", id="a collector's password"),
+    pytest.param("EXTERNAL_URL", "models.example.com", "https://HOST", id="no scheme"),
+    pytest.param("EXTERNAL_URL", "ftp://models.example.com", "https://HOST", id="another scheme"),
+    pytest.param("EXTERNAL_URL", "https://", "https://HOST", id="no host"),
+    pytest.param("EXTERNAL_URL", "https://me:word@models.example.com", "without user", id="an address with a password"),
+    pytest.param("EXTERNAL_URL", "https://models.example.com?x=1", "without query", id="an address with a query"),
+    pytest.param("EXTERNAL_URL", "https://x.example/{name}", "{namespace} is the only", id="another placeholder"),
+    pytest.param("EXTERNAL_URL", "https://x.example:port", "port to a number", id="an address's port"),
     pytest.param("MIN_READY_SECONDS", "300", "below MODEL_SERVING_PROGRESS_DEADLINE_SECONDS", id="contradiction"),
 ]
 

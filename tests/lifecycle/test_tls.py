@@ -45,6 +45,15 @@ def test_the_url_is_https_once_the_revision_with_tls_serves() -> None:
     assert w.status.url == "https://chat.gen-ai.svc.cluster.local/serving-endpoints/chat/invocations"
 
 
+def test_the_address_from_outside_stays_as_the_admin_wrote_it() -> None:
+    for url in ("http://models.example.com/x", "https://models.example.com/x"):
+        for shape in (PLAIN, TLS):
+            w = world(shape)
+            w.external_url = url
+            w.look()
+            assert w.status.url == url, "whatever proxies speak, the front door is called"
+
+
 def test_the_condition_tells_whether_the_certificate_is_in_use() -> None:
     assert condition(world(PLAIN)) == ""
     w = world()

@@ -46,6 +46,7 @@ class World:
     shape: Shape = field(default_factory=lambda: Shape(image="proxy:1"))
     may_reshape: bool = True
     limits_store: str = ""
+    external_url: str = ""
     refusal: str = ""
     problems: tuple[Finding, ...] = ()
     says: tuple[ProxyStatus, ...] | None = None
@@ -79,6 +80,7 @@ class World:
             problems=self.problems,
             proxies=self.says,
             url="http://chat.gen-ai.svc.cluster.local/serving-endpoints/chat/invocations",
+            external_url=self.external_url,
             may_reshape=self.may_reshape,
             limits_store=self.limits_store,
         )
