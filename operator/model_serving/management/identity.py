@@ -38,7 +38,7 @@ async def telemetry(_: Call) -> dict[str, object]:
 
 
 OPERATIONS = [
-    Operation("GET", "/api/2.0/preview/scim/v2/Me", me, "Who the caller is"),
-    Operation("POST", "/telemetry-ext", telemetry, "Takes telemetry of clients and drops it"),
-    Operation("POST", "/api/2.0/telemetry-ext", telemetry, "Takes telemetry of clients and drops it"),
+    Operation("GET", "/api/2.0/preview/scim/v2/Me", me, "Who the caller is", response="Me"),
+    Operation("POST", "/telemetry-ext", telemetry, "Takes telemetry of clients and drops it", response="Empty"),
+    Operation("POST", "/api/2.0/telemetry-ext", telemetry, "Takes telemetry of clients and drops it", response="Empty"),
 ]

@@ -73,8 +73,10 @@ async def _found(call: Call, wanted: PermissionLevel) -> Stored:
 
 
 OPERATIONS = [
-    Operation("GET", _PATH, get_permissions, "Show who may use an endpoint"),
-    Operation("PUT", _PATH, set_permissions, "Replace who may use an endpoint"),
-    Operation("PATCH", _PATH, update_permissions, "Add to who may use an endpoint"),
-    Operation("GET", f"{_PATH}/permissionLevels", get_levels, "Show the levels that can be given"),
+    Operation("GET", _PATH, get_permissions, "Show who may use an endpoint", response="Permissions"),
+    Operation("PUT", _PATH, set_permissions, "Replace who may use an endpoint", "PermissionsWrite", "Permissions"),
+    Operation("PATCH", _PATH, update_permissions, "Add to who may use an endpoint", "PermissionsWrite", "Permissions"),
+    Operation(
+        "GET", f"{_PATH}/permissionLevels", get_levels, "Show the levels that can be given", response="PermissionLevels"
+    ),
 ]

@@ -14,6 +14,7 @@ from model_serving.api.external_model import BLOCKS, Provider, Task
 from model_serving.api.policy import AiGateway, EmailNotifications, PermissionLevel, RateLimit
 from model_serving.api.status import ConfigUpdateState, DeploymentState, ReadyState
 from model_serving.management import errors
+from model_serving.stores import Permission
 
 Schema = dict[str, Any]
 
@@ -127,6 +128,52 @@ def _answers() -> dict[str, Schema]:
     }
 
 
+def _permissions() -> dict[str, Schema]:
+    principals = {"user_name": _TEXT, "group_name": _TEXT, "service_principal_name": _TEXT}
+    level = _words(PermissionLevel)
+    given = _object(permission_level=level, inherited={"type": "boolean"})
+    shown = _object((), **principals, display_name=_TEXT, all_permissions=_list(given))
+    described = _object(permission_level=level, description=_TEXT)
+    return {
+        "PermissionsWrite": _object(
+            access_control_list={**_list(_object(("permission_level",), **principals, permission_level=level)),
+                                 "maxItems": 100},
+        ),
+        "Permissions": _object(
+            ("object_id", "object_type", "access_control_list"),
+            object_id=_TEXT, object_type=_TEXT, access_control_list=_list(shown), warnings=_list(_TEXT),
+        ),
+        "PermissionLevels": _object(("permission_levels",), permission_levels=_list(described)),
+        "Me": _object(
+            ("id", "userName"), id=_TEXT, userName=_TEXT, displayName=_TEXT, active={"type": "boolean"},
+            emails=_list(_object(value=_TEXT)), groups=_list(_object(display=_TEXT, value=_TEXT)),
+        ),
+    }  # fmt: skip
+
+
+def _secrets() -> dict[str, Schema]:
+    scope: Schema = {"type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[-._@A-Za-z0-9]+$"}
+    key: Schema = {"type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[-_A-Za-z0-9][-._A-Za-z0-9]*$"}
+    permission = _words(Permission)
+    acl = _object(("principal", "permission"), principal=_TEXT, permission=permission)
+    return {
+        "ScopeCreate": _object(("scope",), scope=scope, initial_manage_principal=_TEXT, scope_backend_type=_TEXT),
+        "ScopeName": _object(("scope",), scope=scope),
+        "Scopes": _object(("scopes",), scopes=_list(_object(("name",), name=scope, backend_type=_TEXT))),
+        "SecretWrite": _object(("scope", "key"), scope=scope, key=key, string_value=_TEXT, bytes_value=_TEXT),
+        "SecretName": _object(("scope", "key"), scope=scope, key=key),
+        "SecretKeys": _object(
+            ("secrets",), secrets=_list(_object(("key",), key=key, last_updated_timestamp=_MILLISECONDS))
+        ),
+        "AclWrite": _object(
+            ("scope", "principal", "permission"), scope=scope, principal=_TEXT, permission=permission
+        ),
+        "AclName": _object(("scope", "principal"), scope=scope, principal=_TEXT),
+        "Acl": acl,
+        "Acls": _object(("items",), items=_list(acl)),
+    }  # fmt: skip
+
+
 def schemas() -> dict[str, Schema]:
     """All, by name."""
-    return {**_requests(), **_answers()}
+    return {**_requests(), **_answers(), **_permissions(), **_secrets()}

@@ -23,6 +23,7 @@ LARGEST_VALUE = 128 * 1024
 _SCOPE = re.compile(r"[-._@A-Za-z0-9]{1,128}")
 _KEY = re.compile(r"[-_A-Za-z0-9][-._A-Za-z0-9]{0,127}")
 _BACKEND = "DATABRICKS"
+_OF_SCOPE = ("scope",)
 _LONGEST_PRINCIPAL = 255
 _PATH = "/api/2.0/secrets"
 
@@ -202,15 +203,18 @@ def _milliseconds(stamp: str) -> int:
 
 
 OPERATIONS = [
-    Operation("POST", f"{_PATH}/scopes/create", create_scope, "Make a secret scope"),
-    Operation("GET", f"{_PATH}/scopes/list", list_scopes, "List secret scopes"),
-    Operation("POST", f"{_PATH}/scopes/delete", delete_scope, "Delete a secret scope with its keys"),
-    Operation("POST", f"{_PATH}/put", put_secret, "Write a secret"),
-    Operation("GET", f"{_PATH}/list", list_secrets, "List the keys of a secret scope"),
-    Operation("POST", f"{_PATH}/delete", delete_secret, "Delete a secret"),
-    Operation("GET", f"{_PATH}/get", get_secret, "Refused: values cannot be read back"),
-    Operation("POST", f"{_PATH}/acls/put", put_acl, "Give a permission on a secret scope"),
-    Operation("GET", f"{_PATH}/acls/list", list_acls, "List the permissions on a secret scope"),
-    Operation("GET", f"{_PATH}/acls/get", get_acl, "Show one permission on a secret scope"),
-    Operation("POST", f"{_PATH}/acls/delete", delete_acl, "Take a permission on a secret scope away"),
-]
+    Operation("POST", f"{_PATH}/scopes/create", create_scope, "Make a secret scope", "ScopeCreate", "Empty"),
+    Operation("GET", f"{_PATH}/scopes/list", list_scopes, "List secret scopes", response="Scopes"),
+    Operation("POST", f"{_PATH}/scopes/delete", delete_scope, "Delete a scope with its keys", "ScopeName", "Empty"),
+    Operation("POST", f"{_PATH}/put", put_secret, "Write a secret", "SecretWrite", "Empty"),
+    Operation("GET", f"{_PATH}/list", list_secrets, "List the keys of a scope", response="SecretKeys", query=_OF_SCOPE),
+    Operation("POST", f"{_PATH}/delete", delete_secret, "Delete a secret", "SecretName", "Empty"),
+    Operation("GET", f"{_PATH}/get", get_secret, "Refused: values cannot be read back", query=("scope", "key")),
+    Operation("POST", f"{_PATH}/acls/put", put_acl, "Give a permission on a scope", "AclWrite", "Empty"),
+    Operation("GET", f"{_PATH}/acls/list", list_acls, "List permissions on a scope", response="Acls", query=_OF_SCOPE),
+    Operation(
+        "GET", f"{_PATH}/acls/get", get_acl, "Show a permission on a scope", response="Acl",
+        query=("scope", "principal"),
+    ),
+    Operation("POST", f"{_PATH}/acls/delete", delete_acl, "Take a permission on a scope away", "AclName", "Empty"),
+]  # fmt: skip
