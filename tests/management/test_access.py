@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from model_serving.api.policy import AccessEntry, PermissionLevel, PrincipalKind
 from model_serving.management.access import level_of
-from model_serving.management.call import Patience
 from model_serving.stores import Caller, Denied, Verb
 from tests.management.memory import ALICE, BOB, CAROL, EVERYTHING, World
 from tests.management.rest import API, AT, CREATE, NAME, UPDATE, connect, create_body, good, refused
@@ -137,25 +135,6 @@ async def test_a_manager_whom_the_platform_forbids_something_is_not_told_of_a_le
         for method, tail, body in WRITES.values():
             message = refused(await rest.request(method, AT + tail, json=body), 403, "the policy of this cluster")
             assert "lacks" not in message
-
-
-@pytest.mark.parametrize("method", ["PATCH", "DELETE"])
-async def test_a_right_that_is_on_its_way_is_waited_for(shop: World, method: str) -> None:
-    """The operator makes a Role of `spec.access`; RBAC knows of it a moment later."""
-    shop.now = datetime.now(UTC)
-    refusals = 2
-
-    async def slow(verb: str, name: str) -> None:
-        nonlocal refusals
-        if verb != Verb.CREATE and refusals:
-            refusals -= 1
-            raise Denied("not yet")
-
-    shop.before_write = slow
-    async with connect(shop, patience=Patience(ready=0.05, observed=10, poll=0.01)) as rest:
-        good(await rest.post(API, json=CREATE))
-        good(await rest.request(method, AT + ("/tags" if method == "PATCH" else ""), json={}))
-    assert not refusals
 
 
 async def test_lists_show_what_the_caller_may_see(shop: World) -> None:

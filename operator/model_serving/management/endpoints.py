@@ -93,7 +93,7 @@ async def get_endpoint(call: Call) -> dict[str, Any]:
 async def delete_endpoint(call: Call) -> dict[str, Any]:
     """With its keys: whoever makes an endpoint of that name next must not meet them."""
     stored = await readable(call.platform, call.caller, call.name)
-    await allowed(call, stored, lambda: call.platform.endpoints.delete(call.caller, stored))
+    await allowed(call, stored, call.platform.endpoints.delete(call.caller, stored))
     await forgive(call, "removing keys", _remove_keys(call, kept_keys_name(stored.endpoint.metadata.name)))
     return warned(stored, {})
 

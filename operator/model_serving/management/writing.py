@@ -8,10 +8,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-from model_serving.api.access import includes, level_given
+from model_serving.api.access import includes
 from model_serving.api.endpoint import API_VERSION, KIND, ServingEndpoint
 from model_serving.api.policy import PermissionLevel
 from model_serving.api.validation import InvalidEndpoint, parse_endpoint
@@ -27,9 +26,6 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 ATTEMPTS = 5
-_SETTLING = timedelta(seconds=30)
-_SLOWER = 5
-"""How many times more seldom than a look a refused write is repeated."""
 
 
 async def change(call: Call, edit: Callable[[Stored], ServingEndpoint]) -> Stored:
@@ -45,32 +41,15 @@ async def change(call: Call, edit: Callable[[Stored], ServingEndpoint]) -> Store
 
 async def replace(call: Call, stored: Stored, endpoint: ServingEndpoint) -> Stored:
     """One write. `PermissionDenied` in REST's words; other `StoreError`s as they are."""
-    return await allowed(call, stored, lambda: call.platform.endpoints.replace(call.caller, stored, endpoint))
+    return await allowed(call, stored, call.platform.endpoints.replace(call.caller, stored, endpoint))
 
 
-async def allowed(call: Call, stored: Stored, write: Callable[[], Awaitable[T]]) -> T:
-    """What `write` of an endpoint returns; `PermissionDenied` when the platform forbids it.
-
-    A level that was given a moment ago is not yet a right everywhere: who has it is not turned away at once.
-    """
-    loop = asyncio.get_running_loop()
-    end = loop.time() + (call.patience.observed if _just_written(stored) else 0.0)
-    while True:
-        try:
-            return await write()
-        except Denied as error:
-            manager = level_given(stored.endpoint, call.caller.name, call.caller.groups) is PermissionLevel.CAN_MANAGE
-            if not manager or loop.time() >= end:
-                raise await _denied(call, stored, error) from None
-        await asyncio.sleep(call.patience.poll * _SLOWER)
-
-
-def _just_written(stored: Stored) -> bool:
+async def allowed(call: Call, stored: Stored, write: Awaitable[T]) -> T:
+    """What a `write` of an endpoint returns; `PermissionDenied` in REST's words when the platform forbids it."""
     try:
-        at = datetime.fromisoformat(stored.updated_at)
-    except ValueError:
-        return False
-    return at.tzinfo is not None and datetime.now(UTC) - at < _SETTLING
+        return await write
+    except Denied as error:
+        raise await _denied(call, stored, error) from None
 
 
 async def _denied(call: Call, stored: Stored, error: Denied) -> PermissionDenied:
