@@ -41,7 +41,7 @@ class Reader:
     def own(self, text: str) -> str:
         """The text with this reader's ports."""
         for told, own in self._ports.items():
-            text = text.replace(f":{told}/", f":{own}/")
+            text = re.sub(rf":{told}\b", f":{own}", text)
         return text
 
     def shell(self, text: str) -> str:
@@ -115,7 +115,7 @@ def test_the_readme_on_this_machine(reader: Reader) -> None:
 
 
 def test_the_quickstart_from_start_to_end(reader: Reader) -> None:
-    setup, make_run, curl, status, own, update, limit, failure, users = blocks(QUICKSTART, "sh")
+    setup, make_run, curl, status, export, rest, own, update, limit, failure, users = blocks(QUICKSTART, "sh")
     assert setup.startswith("make setup\n")
     assert make_run == "make run\n"
     with reader.run(recipe("run")[-1]):
@@ -129,6 +129,7 @@ def test_the_quickstart_from_start_to_end(reader: Reader) -> None:
             "['chat', 'completions', 'embeddings']",
         ]
         assert "Ready" in reader.shell(status)
+        assert '"content": "You said: hello"' in reader.shell(export + rest).splitlines()[-1]
     mine, access = blocks(QUICKSTART, "yaml")
     (reader.folder / "mine.yaml").write_text(reader.own(mine))
     validate, run = own.splitlines()

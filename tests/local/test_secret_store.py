@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from model_serving.local.documents import parse_documents
+from model_serving.local.errors import InputError
 from model_serving.local.inputs import Inputs
 from model_serving.local.secret_files import delete_endpoint, sweep_secrets
 from model_serving.local.secret_store import LARGEST_SECRET, LocalSecrets
@@ -176,15 +177,23 @@ async def test_a_secret_of_a_file_is_a_scope_that_is_changed_there(house: House)
     assert await house.secrets.acls(ROOT, scope) == {"carla": READ}
 
 
-async def test_files_never_remove_or_take_over_what_rest_made(house: House) -> None:
-    scope = await house.scope("s")
-    house.declare(secret("other", k="v"))
+async def test_files_never_remove_what_rest_made_and_add_keys_to_it(house: House) -> None:
+    scope = await house.scope()
     house.declare(chat_endpoint("it", 1))
-    assert (await house.secrets.scope(ROOT, "s")) is not None
-    assert house.values() == {"default/s/k": b"canary"}
-    with pytest.raises(Exception, match="made through REST"):
-        house.declare(secret(scope.object_name, k="v"))
-    assert house.values() == {"default/s/k": b"canary"}
+    assert house.values() == {"default/my-scope/k": b"canary"}
+    house.declare(secret(scope.object_name, l="v"))
+    assert house.values() == {"default/my-scope/k": b"canary", "default/my-scope/l": b"v"}
+    await house.secrets.put(ROOT, scope, "k", b"w")
+    house.declare(secret("other", k="v"))
+    found = await house.secrets.scope(ROOT, "my_scope")
+    assert found is not None and list(found.keys) == ["k", "l"]
+
+
+async def test_a_file_cannot_take_the_secret_of_an_endpoint(house: House) -> None:
+    await house.secrets.write_owned(ROOT, "it-keys", {"a": b"1"})
+    with pytest.raises(InputError, match="another name"):
+        house.declare(secret("it-keys", a="two"))
+    assert house.values() == {"default/it-keys/a": b"1"}
 
 
 async def test_the_secret_of_an_endpoint_goes_with_it(house: House) -> None:

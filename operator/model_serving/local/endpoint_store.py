@@ -97,8 +97,9 @@ class LocalEndpoints:
             metadata = old.metadata.model_copy(update={"annotations": dict(endpoint.metadata.annotations)})
             new = old.model_copy(update={"metadata": metadata, "spec": endpoint.spec})
             self._check(caller, old, new)
-            if self._store.apply(new, record.source, datetime.now(UTC)):
-                self._overseer.note(f"{name}: changed by {caller.name}")
+            self._store.apply(new, record.source, datetime.now(UTC))
+        if new.spec != old.spec:
+            self._overseer.note(f"{name}: changed by {caller.name}")
         return await self._settled(new)
 
     async def delete(self, caller: Caller, stored: Stored) -> None:

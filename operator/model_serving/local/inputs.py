@@ -1,7 +1,8 @@
 """The files given with `-f`: applied at the start and whenever they change on disk. Called by `runner.py`.
 
 The files are the truth: what stands in them is applied, what stood in a file and stands in none any more is removed.
-What was made through REST stays as it is, and what it changed of a file's is as the file says after its next change.
+What was made through REST stays, a file can but add keys to it; what REST changed of a file's is as the file says after
+its next change.
 A file that cannot be read, or holds a fault, changes nothing at all until it is put right.
 """
 
@@ -19,15 +20,13 @@ from model_serving.api.names import CREATOR_ANNOTATION
 from model_serving.api.validation import check_update
 from model_serving.local.documents import Documents, Key, Secret
 from model_serving.local.errors import InputError
-from model_serving.local.secret_files import delete_endpoint, remove_secret, write_secret
+from model_serving.local.secret_files import delete_endpoint, read_secret, remove_secret, write_secret
 from model_serving.local.secret_rows import SecretRow
 from model_serving.local.sources import Source
 from model_serving.local.store import Store
 
 _EVERY_SECONDS = 0.5
-_BY_REST = (
-    "a Secret of that name was made through REST, and is kept: give this one another name, or delete that one there"
-)
+_OWNED = "an endpoint made through REST keeps its key in a Secret of that name: give this one another name"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +115,9 @@ class Inputs:
     def _faults(self, source: Source, documents: Documents) -> list[str]:
         """What forbids the step from the stored endpoints to those of `documents`; the lock has its own answer."""
         faults = [
-            f"{source.name}: Secret {secret.key[1]}: {_BY_REST}"
+            f"{source.name}: Secret {secret.key[1]}: {_OWNED}"
             for secret in documents.secrets
-            if (row := self._store.secrets.find(secret.key)) is not None and not row.source
+            if (row := self._store.secrets.find(secret.key)) is not None and not (row.source or row.scope)
         ]
         for wanted in documents.endpoints:
             known = self._store.find(wanted.key)
@@ -137,10 +136,12 @@ class Inputs:
         changes = []
         for key, (source, secret) in wanted.items():
             before = known.get(key)
-            if write_secret(self._secrets, key, secret.values):
+            by_rest = before is not None and not before.source
+            kept = read_secret(self._secrets, key) if by_rest else {}
+            if write_secret(self._secrets, key, {**kept, **secret.values}):
                 changes.append(f"Secret {key[1]}: {'changed' if before else 'created'}")
             row = SecretRow(key, source.name, secret.scope, acls=before.acls if before else {})
-            if row != before:
+            if row != before and not by_rest:
                 self._store.secrets.write(row)
         for key, row in known.items():
             if row.source and key not in wanted:

@@ -62,7 +62,7 @@ class Store:
             self._insert(wanted, source, now)
             return True
         old, new = known.endpoint, wanted
-        step = old.spec.manifest() != new.spec.manifest()
+        step = old.spec.written() != new.spec.written()
         written = step or (old.metadata.labels, old.metadata.annotations) != (
             new.metadata.labels,
             new.metadata.annotations,
