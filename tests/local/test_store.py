@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from model_serving.api.endpoint import ServingEndpoint
+from model_serving.api.endpoint import EndpointSpec, ServingEndpoint
 from model_serving.api.status import EndpointStatus
 from model_serving.lifecycle.revision import Outcome, Revision, Shape
 from model_serving.local.documents import parse_documents
@@ -43,6 +43,16 @@ def test_an_endpoint_gets_uid_generation_and_time(store: Store) -> None:
     assert store.apply(endpoint(), "f", NOW)
     meta = stored(store).metadata
     assert (len(meta.uid), meta.generation, meta.creation_timestamp) == (36, 1, "2026-01-02T03:04:05Z")
+
+
+def test_the_spec_is_kept_as_it_was_written(store: Store) -> None:
+    plain = endpoint()
+    store.apply(plain, "f", NOW)
+    assert stored(store).spec.written() == plain.spec.written()
+    spelt_out = EndpointSpec.model_validate(plain.spec.manifest())
+    assert spelt_out == plain.spec and spelt_out.written() != plain.spec.written()
+    assert store.apply(plain.model_copy(update={"spec": spelt_out}), "f", NOW)
+    assert stored(store).spec.written() == spelt_out.written()
 
 
 @pytest.mark.parametrize(

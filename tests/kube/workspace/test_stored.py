@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from model_serving.api.policy import Tag
+from model_serving.api.policy import LimitKey, RateLimit, Tag
 from model_serving.kube.workspace.stored import changed_manifest, new_manifest, parse_stored
 from model_serving.stores import Stored
 from tests.kube.workspace.conftest import endpoint
@@ -74,6 +74,14 @@ def test_an_edit_changes_nothing_beside_it() -> None:
     spec = found.endpoint.spec.model_copy(update={"tags": [Tag(key="k")]})
     written = changed_manifest(found, found.endpoint.model_copy(update={"spec": spec}))
     assert written == {**manifest, "spec": {**manifest["spec"], "tags": [{"key": "k"}]}}
+
+
+def test_a_default_that_is_written_out_is_stored() -> None:
+    """Else it would not come back to who sent it."""
+    found = stored(endpoint("chat", rateLimits=[{"calls": 5}]))
+    spec = found.endpoint.spec.model_copy(update={"rate_limits": [RateLimit(calls=5, key=LimitKey.ENDPOINT)]})
+    written = changed_manifest(found, found.endpoint.model_copy(update={"spec": spec}))
+    assert written["spec"]["rateLimits"] == [{"calls": 5, "key": "endpoint"}]
 
 
 def test_annotations_are_exchanged_as_a_whole() -> None:

@@ -45,14 +45,13 @@ def new_manifest(endpoint: ServingEndpoint, namespace: str) -> Manifest:
 
 
 def changed_manifest(stored: Stored, endpoint: ServingEndpoint) -> Manifest:
-    """What was read as `stored`, with spec and annotations of `endpoint`. A part of the spec that means the same stays
+    """What was read as `stored`, with spec and annotations of `endpoint`. A part of the spec that says the same stays
     as it is written, so that an edit of tags touches nothing else."""
     raw = dict(stored.raw)
-    old, new = stored.endpoint.spec, endpoint.spec
-    written = new.written()
+    old, written = stored.endpoint.spec.written(), endpoint.spec.written()
     for name, field in EndpointSpec.model_fields.items():
         key = field.alias or name
-        if getattr(old, name) == getattr(new, name):
+        if old.get(key) == written.get(key):
             written.pop(key, None)
             if key in raw["spec"]:
                 written[key] = raw["spec"][key]
