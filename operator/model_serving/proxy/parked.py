@@ -39,39 +39,40 @@ class ParkingLot(Generic[T]):
 
     def __init__(self, places: float = math.inf) -> None:
         self._places = places
-        self._parked: dict[Parked[T], None] = {}
+        self.calls: dict[Parked[T], None] = {}
+        """Those that wait, in the order in which they came; to be read alone."""
 
     def __len__(self) -> int:
-        return len(self._parked)
+        return len(self.calls)
 
     @property
     def full(self) -> bool:
         """Whether a further call is one too many."""
-        return len(self._parked) >= self._places
+        return len(self.calls) >= self._places
 
     def park(self, parked: Parked[T]) -> None:
         """Lets a call wait."""
         parked.exchange.listener = parked
-        self._parked[parked] = None
+        self.calls[parked] = None
 
     def leave(self, parked: Parked[T]) -> bool:
         """Whether the call goes on now; False when it waits no more or its client has left."""
-        if parked not in self._parked or parked.exchange.done:
+        if parked not in self.calls or parked.exchange.done:
             return False
         self._take(parked)
         return True
 
     def __iter__(self) -> Iterator[Parked[T]]:
         """Those that wait now, in the order in which they came; they may be taken out meanwhile."""
-        return iter(list(self._parked))
+        return iter(list(self.calls))
 
     def overdue(self, now: float) -> list[Parked[T]]:
         """Takes out those whose time is over, and those whose client has left: their exchange is done."""
-        late = [parked for parked in self._parked if parked.deadline <= now]
+        late = [parked for parked in self.calls if parked.deadline <= now]
         for parked in late:
             self._take(parked)
         return late
 
     def _take(self, parked: Parked[T]) -> None:
-        del self._parked[parked]
+        del self.calls[parked]
         parked.exchange.listener = None

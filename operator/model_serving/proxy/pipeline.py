@@ -123,7 +123,7 @@ class Pipeline:
         return self._stream_timeouts if stream else self._timeouts
 
     def _runtime(self) -> Runtime:
-        if len(self.in_flight) + len(self._parked) >= self._bounds.in_flight:
+        if len(self.in_flight) + len(self._parked.calls) >= self._bounds.in_flight:
             raise Overloaded("this proxy serves as many calls as it can: try again in a second", retry_after=1.0)
         if self._state.runtime is None:
             raise Unavailable("this endpoint is starting: its configuration is not loaded yet")

@@ -133,12 +133,19 @@ def token_head(token: str) -> bytes:
 def forwarded(request: Request, principal: Principal, credential: bytes, id_head: bytes) -> bytes:
     """The request that a proxy gets; `credential` is the header line that shows who sends it."""
     target = origin_form(request.target)
-    name, groups = encode_principal(principal)
-    kept = [(header, request.headers[header]) for header in FORWARDED if header in request.headers]
-    own = [(b"host", request.headers.get(b"host", b"model-serving")), (PRINCIPAL, name), (GROUPS, groups)]
-    head = lines([*own, *kept])
+    headers = request.headers
+    kept = [(header, headers[header]) for header in FORWARDED if header in headers]
+    head = lines([(b"host", headers.get(b"host", b"model-serving")), *kept])
+    own = _named(principal) + credential + id_head
     length = b"content-length: %d\r\n\r\n" % len(request.body)
-    return b"%b %b HTTP/1.1\r\n%b%b%b%b%b" % (request.method, target, head, credential, id_head, length, request.body)
+    return b"%b %b HTTP/1.1\r\n%b%b%b%b" % (request.method, target, head, own, length, request.body)
+
+
+@lru_cache(maxsize=4096)
+def _named(principal: Principal) -> bytes:
+    """The header lines that name a caller; remembered, because the same ones come again and again."""
+    name, groups = encode_principal(principal)
+    return lines([(PRINCIPAL, name), (GROUPS, groups)])
 
 
 def _returned(headers: dict[bytes, bytes]) -> bytes:

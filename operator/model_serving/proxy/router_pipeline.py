@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from model_serving.proxy.access import Access
 from model_serving.proxy.auth import Principal
-from model_serving.proxy.call import Route, decode_object, model_of, route_of
+from model_serving.proxy.call import decode_object, model_of, route_of
 from model_serving.proxy.discovery import Discovery, scheme_of
 from model_serving.proxy.errors import EndpointNotFound, Overloaded, ProxyError, Unauthenticated, Unavailable
-from model_serving.proxy.http.exchange import Exchange, Request, Unwanted
+from model_serving.proxy.http.exchange import Exchange, Unwanted
 from model_serving.proxy.http.head import JSON, JSON_HEAD, lines
 from model_serving.proxy.http.memory import SMALL_BYTES
 from model_serving.proxy.identity import Identity
@@ -119,14 +119,13 @@ class RouterPipeline:
 
     def _receive(self, passing: Passing) -> None:
         request = passing.exchange.request
-        route = _route(request)
-        if route is not None:
-            passing.route = route
-        if len(self.in_flight) + len(self._held) + len(self._unknown) >= self._bounds.in_flight:
-            raise Overloaded("this server serves as many calls as it can: try again in a second", retry_after=1.0)
-        if route is None:
+        try:
+            passing.route = route_of(request.method, request.target)
+        except EndpointNotFound:
+            self._require_room()
             self._manage(passing)
             return
+        self._require_room()
         if self._table is None:
             raise Unavailable("this server is starting: it does not know its endpoints yet")
         try:
@@ -136,12 +135,16 @@ class RouterPipeline:
             return
         self._serve(passing, passing.principal)
 
+    def _require_room(self) -> None:
+        if len(self.in_flight) + len(self._held.calls) + len(self._unknown.calls) >= self._bounds.in_flight:
+            raise Overloaded("this server serves as many calls as it can: try again in a second", retry_after=1.0)
+
     def _serve(self, passing: Passing, principal: Principal) -> None:
         """A call whose caller is known."""
         if passing.route.models:
             self._list_models(passing, principal)
             return
-        passing.endpoint = _endpoint_of(passing.route, passing.exchange.request.body)
+        passing.endpoint = passing.route.endpoint or model_of(decode_object(passing.exchange.request.body))
         self._pass_on(passing, principal)
 
     def _pass_on(self, passing: Passing, principal: Principal) -> None:
@@ -259,18 +262,6 @@ class RouterPipeline:
     def _label(self, passing: Passing) -> str:
         """The endpoint's name, if there is one of that name: callers must not make up labels."""
         return passing.endpoint if passing.endpoint in (self._table or ()) else ""
-
-
-def _route(request: Request) -> Route | None:
-    """What call a request makes; None when it is for management. MethodNotAllowed."""
-    try:
-        return route_of(request.method, request.target)
-    except EndpointNotFound:
-        return None
-
-
-def _endpoint_of(route: Route, body: bytes) -> str:
-    return route.endpoint or model_of(decode_object(body))
 
 
 def _shown(target: bytes) -> str:
