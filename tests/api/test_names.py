@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from model_serving.api.names import child_name, databricks_id, object_name, scope_hash, secret_names
+from model_serving.api.names import child_name, databricks_id, kept_keys_name, object_name, scope_hash, secret_names
 
 OBJECT_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
@@ -77,3 +77,8 @@ def test_child_name(owner: str, suffix: str, expected: str) -> None:
     name = child_name(owner, suffix)
 
     assert re.fullmatch(expected, name) and len(name) <= 63
+
+
+def test_kept_keys_name_is_the_endpoints_own_and_fits() -> None:
+    assert kept_keys_name("chat") == "chat-keys"
+    assert len(kept_keys_name("e" * 48)) <= 63
