@@ -34,6 +34,7 @@ from model_serving.management.writing import (
     endpoint_of,
     forgive,
     replace,
+    step_aside,
     warned,
     watched,
 )
@@ -89,12 +90,13 @@ async def roll_back(call: Call) -> dict[str, Any]:
 async def _change_config(call: Call, propose: Propose) -> dict[str, Any]:
     """Attempts it until nobody wrote in between; waits once for the last change to be taken up."""
     patient = True
-    for _ in range(ATTEMPTS):
+    for attempt in range(ATTEMPTS):
         stored = await readable(call.platform, call.caller, call.name)
         gone = await _unneeded(call, stored)
         try:
             written = await _write(call, stored, _checked(call, stored, await propose(stored)))
         except Changed:
+            await step_aside(attempt)
             continue
         except Locked:
             if not patient or not unobserved(stored.endpoint):

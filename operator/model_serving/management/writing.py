@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
@@ -26,17 +27,23 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 ATTEMPTS = 5
+_ASIDE_SECONDS = 0.02
 
 
 async def change(call: Call, edit: Callable[[Stored], ServingEndpoint]) -> Stored:
     """Writes what `edit` makes of the endpoint that the path names. Raises `ApiError`, `StoreError`."""
-    for _ in range(ATTEMPTS):
+    for attempt in range(ATTEMPTS):
         stored = await readable(call.platform, call.caller, call.name)
         try:
             return await replace(call, stored, edit(stored))
         except Changed:
-            await asyncio.sleep(0)
+            await step_aside(attempt)
     raise busy(call.name)
+
+
+async def step_aside(attempt: int) -> None:
+    """A short while, longer each time and by chance, so that those who met do not meet again."""
+    await asyncio.sleep(random.uniform(0, _ASIDE_SECONDS * 2**attempt))
 
 
 async def replace(call: Call, stored: Stored, endpoint: ServingEndpoint) -> Stored:
