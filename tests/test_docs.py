@@ -167,7 +167,7 @@ def test_shell_is_well_formed() -> None:
     assert done.returncode == 0, done.stderr
 
 
-OFFLINE = ("make help", "model-serving validate")
+OFFLINE = ("make help", "model-serving validate", "model-serving plan --offline")
 
 
 @pytest.mark.parametrize(
