@@ -116,7 +116,10 @@ def _answers() -> dict[str, Schema]:
         pending_config=config, tags=_list(ref("Tag")), task=_TEXT, permission_level=_words(PermissionLevel),
         creation_timestamp=_MILLISECONDS, last_updated_timestamp=_MILLISECONDS, warnings=_list(_TEXT),
     )  # fmt: skip
-    version = _object(config_version={"type": "integer"}, outcome=_TEXT, config=ref("Config"))
+    version = _object(
+        ("config_version", "outcome", "config"), config_version={"type": "integer"}, serving={"type": "boolean"},
+        outcome=_TEXT, started_at=_MILLISECONDS, message=_TEXT, config=ref("Config"),
+    )  # fmt: skip
     return {
         "Empty": _object(),
         "Endpoint": endpoint,
