@@ -75,6 +75,19 @@ async def watched(api: FakeKubeApi) -> AsyncIterator[Watched]:
         await asyncio.gather(task, return_exceptions=True)
 
 
+async def test_a_server_that_was_away_is_found_again_within_the_longest_pause(api: FakeKubeApi) -> None:
+    told = Told()
+    api.put(MAPS, named("x"))
+    api.failures.append(Failure(503, times=12))
+    async with Client(api.connection, retries=Retries(attempts=1)) as client:
+        selection = Selection(CONFIG_MAPS, None, metadata_only=True)
+        watch = Watch(client, selection, told, longest_pause=0.02, rand=lambda: 0.0)
+        task = asyncio.create_task(watch.run())
+        await until(lambda: told.present == {"x"}, 20)  # twelve growing pauses would take minutes
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
 async def test_what_is_there_and_what_comes_and_goes_is_told(watched: Watched) -> None:
     await asyncio.wait_for(watched.watch.synced.wait(), 20)
     assert watched.told.lines == ["+old"]

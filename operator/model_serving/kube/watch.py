@@ -20,7 +20,7 @@ from model_serving.kube.resources import Manifest, Resource
 log = logging.getLogger(__name__)
 
 _FIRST_PAUSE = 0.5
-_LONGEST_PAUSE = 30.0
+LONGEST_PAUSE = 30.0
 _GOOD_STREAM = 5.0
 
 Identity = tuple[str, str]
@@ -39,16 +39,23 @@ class Listener(Protocol):
 
 class Watch:
     """Watches one selection until cancelled. `synced` is set when the first list has been told; `restarts` counts the
-    streams after the first."""
+    streams after the first. `longest_pause`: seconds between two attempts, about, however long the server is away."""
 
     def __init__(
-        self, client: Client, selection: Selection, listener: Listener, *, rand: Callable[[], float] = random.random
+        self,
+        client: Client,
+        selection: Selection,
+        listener: Listener,
+        *,
+        longest_pause: float = LONGEST_PAUSE,
+        rand: Callable[[], float] = random.random,
     ) -> None:
         self.selection = selection
         self.synced = asyncio.Event()
         self.restarts = 0
         self._client = client
         self._listener = listener
+        self._longest_pause = longest_pause
         self._rand = rand
         self._clock = time.monotonic
         self._known: dict[Identity, str] = {}
@@ -77,7 +84,7 @@ class Watch:
             self.restarts += 1
 
     async def _pause(self, error: KubeError | None, failures: int) -> None:
-        seconds = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** (failures - 1)) * (0.5 + self._rand())
+        seconds = min(self._longest_pause, _FIRST_PAUSE * 2.0 ** (failures - 1)) * (0.5 + self._rand())
         if isinstance(error, TooManyRequests):
             seconds = max(seconds, error.retry_after)
         level = logging.WARNING if failures > 2 else logging.INFO

@@ -12,9 +12,9 @@ from model_serving.kube.labels import NAME_LABEL, WORKSPACE
 from model_serving.kube.routing.settings import from_environ
 from model_serving.management.process import ManagementSettings
 from model_serving.proxy.settings import RouterSettings
-from tests.test_docs import table
 
-MANIFESTS = Path(__file__).parents[3] / "manifests"
+ROOT = Path(__file__).parents[3]
+MANIFESTS, PAGE = ROOT / "manifests", ROOT / "docs" / "workspace.md"
 PREFIX = "MODEL_SERVING_"
 INTERNAL = {"CONTROL_FD", "LISTEN_FD", "ADMIN_FD", "WORKER", "WORKERS", "WORKSPACE_ID"}
 """What only a parent process says, and what the namespace says itself."""
@@ -128,7 +128,9 @@ def test_the_files_that_settings_name_are_mounted() -> None:
 
 
 def test_the_page_lists_every_setting_and_its_default() -> None:
-    rows = {row[0].strip("`").removeprefix(PREFIX): row[1] for row in table("workspace.md", "Settings")}
+    lines = [line for line in PAGE.read_text().splitlines() if line.startswith(f"| `{PREFIX}")]
+    cells = [[cell.strip() for cell in line.split("|")] for line in lines]
+    rows = {row[1].strip("`").removeprefix(PREFIX): row[2] for row in cells}
     assert set(rows) == names_read(*ROUTER, *MANAGEMENT)
     settings, feed = RouterSettings(), from_environ({}, "x")
     for name, value in {

@@ -32,6 +32,11 @@ KINDS = [
     pytest.param((403, FORBIDDEN + POLICY.format("model-serving-hosts", "x")), Refused, id="another policy"),
     pytest.param((403, FORBIDDEN + 'User "alice" cannot update resource "x"'), Denied, id="RBAC"),
     pytest.param((403, FORBIDDEN + "exceeded quota: full"), Refused, id="a quota"),
+    pytest.param(
+        (403, 'roles "x" is forbidden: user "a" is attempting to grant RBAC permissions not currently held:\n{}'),
+        Denied,
+        id="rights that somebody does not have to give",
+    ),
     pytest.param((403, 'admission webhook "w.example" denied the request: no'), Refused, id="a foreign webhook"),
     pytest.param((422, "is invalid", "Invalid"), Refused, id="content"),
     pytest.param((429, "slow down", "TooManyRequests"), Away, id="too many requests"),

@@ -31,8 +31,10 @@ from model_serving.proxy_config import Issuer, News
 log = logging.getLogger(__name__)
 
 CALM_SECONDS = 0.03
-"""How long changes are collected before they are told: a roll-out is many small ones."""
+"""The least time between two tables: a roll-out is many small changes."""
 REQUEST_SECONDS = 10.0
+LONGEST_PAUSE = 5.0
+"""Between attempts to reach an API server that was away: pods may have moved, and calls go astray until then."""
 _ID_RETRY_SECONDS = (1.0, 30.0)
 """How soon the workspace's number is asked for again, the first time and at most."""
 
@@ -74,7 +76,7 @@ class Feed:
         dirty, namespace = asyncio.Event(), self._settings.namespace
         table = Table(namespace, self._settings.cluster_domain, dirty.set)
         selections = (Selection(ENDPOINTS, namespace), Selection(ENDPOINT_SLICES, namespace, labels=SELECTOR))
-        watches = [Watch(client, selection, table) for selection in selections]
+        watches = [Watch(client, selection, table, longest_pause=LONGEST_PAUSE) for selection in selections]
         async with asyncio.TaskGroup() as group:
             for watch in watches:
                 group.create_task(watch.run(), name=f"watch {watch.selection}")
@@ -88,8 +90,9 @@ class Feed:
                 if entries != told:
                     tell(News(table=entries))
                     told = entries
-                await dirty.wait()
+                # The first change after a calm is told at once: who has just made an endpoint will call it next.
                 await asyncio.sleep(CALM_SECONDS)
+                await dirty.wait()
 
     async def _tell_issuers(self, client: Client, tell: Tell) -> None:
         accepted, recorded = await self._audiences(), tuple(self._recorded())
