@@ -196,6 +196,20 @@ def test_a_proxy_sees_the_routers_token_and_never_a_callers(door: Door) -> None:
     assert samples.CALLER_KEY not in seen
 
 
+def test_metrics_and_logs_of_all_proxies_come_through_the_door(door: Door) -> None:
+    """With the workspace's own rights to pods, and through the NetworkPolicies around them."""
+    base, alice = f"{door.url}/api/2.0/serving-endpoints/chat", bearer(door.cluster.token("alice"))
+    pods = door.cluster.list("pods", door.space, selector="model-serving.dev/endpoint=chat")
+    metrics = httpx.get(f"{base}/metrics", headers=alice, timeout=60)
+    assert metrics.status_code == 200, metrics.text
+    logs = httpx.get(f"{base}/served-models/main/logs", headers=alice, timeout=60)
+    assert logs.status_code == 200, logs.text
+    for name in (pod["metadata"]["name"] for pod in pods):
+        assert f'pod="{name}"' in metrics.text
+        assert f"==> {name} <==" in logs.json()["logs"]
+    assert httpx.get(f"{base}/served-models/main/logs", headers=bearer(door.token("web"))).status_code == 403
+
+
 def test_the_account_can_look_and_nothing_else(door: Door) -> None:
     account = f"system:serviceaccount:{door.space}:{ACCOUNT}"
     for verb in ("create", "update", "patch", "delete"):

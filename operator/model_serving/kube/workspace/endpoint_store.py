@@ -60,19 +60,21 @@ class KubeEndpoints:
         """By the object's name that REST gives, else by `endpointName`."""
         if not _NAME.fullmatch(endpoint_name):
             return None
+        slug = object_name(endpoint_name)
         with told_of_reading(f"the endpoint {endpoint_name}"):
-            manifest = await self._client.find(ENDPOINTS, self._namespace, object_name(endpoint_name))
+            manifest, revisions = await asyncio.gather(
+                self._client.find(ENDPOINTS, self._namespace, slug), self._revisions(slug)
+            )
             if manifest is None or not _is_the_one(manifest, endpoint_name):
                 # Somebody may have made it by another name, with kubectl.
                 selection = Selection(ENDPOINTS, self._namespace, fields=f"spec.endpointName={endpoint_name}")
                 others = (await self._client.list(selection)).items
                 named = [m for m in [manifest, *others] if m is not None and _is_called(m, endpoint_name)]
                 manifest = min(named, key=age_of, default=None)
-            if manifest is None:
-                return None
-            of_it = f"{ENDPOINT_LABEL}={manifest['metadata']['name']}"
-            revisions = await self._client.list(Selection(CONTROLLER_REVISIONS, self._namespace, labels=of_it))
-        stored = parse_stored(manifest, revisions.items)
+                if manifest is None:
+                    return None
+                revisions = await self._revisions(manifest["metadata"]["name"])
+        stored = parse_stored(manifest, revisions)
         if stored is None:
             raise Refused(f"the endpoint {endpoint_name} was made for another release: change it with kubectl")
         return stored
@@ -128,6 +130,10 @@ class KubeEndpoints:
         """Of all pods."""
         with told_of_reading("the proxies' logs"):
             return await self._pods.logs(stored.endpoint.metadata.name)
+
+    async def _revisions(self, name: str) -> list[Manifest]:
+        selection = Selection(CONTROLLER_REVISIONS, self._namespace, labels=f"{ENDPOINT_LABEL}={name}")
+        return (await self._client.list(selection)).items
 
     async def _managed(self, caller: Caller, verb: Verb, stored: Stored, send: Callable[[Client], Awaitable[T]]) -> T:
         """Sends a write. Who manages an endpoint that is new or has just changed has the right to it as soon as the

@@ -20,6 +20,7 @@ LOCK_POLICY = "model-serving-config-lock"
 _POLICY = re.compile(r"ValidatingAdmissionPolicy '([^']+)' with binding '[^']*' denied request: (.+)", re.DOTALL)
 _WEBHOOK = re.compile(r'admission webhook "[^"]+" denied the request:? ?(.*)', re.DOTALL)
 _RBAC = re.compile(r"forbidden: User .* cannot ", re.DOTALL)
+_ESCALATION = "attempting to grant RBAC permissions not currently held"
 _FIELD = re.compile(r"((?:spec|metadata)[^\s:]*): (.+)", re.DOTALL)
 _FAULT = re.compile(r"([A-Z][a-z]+(?: [a-z]+)?)(?:: |$)")
 _WITH_VALUE = ("Invalid value", "Unsupported value", "Not found", "Too many")
@@ -104,6 +105,8 @@ def _forbidden(error: errors.Forbidden, deed: Deed) -> StoreError:
         return Refused(f"{deed}: the namespace is being deleted: choose another")
     if _RBAC.search(error.words) or not error.words:
         return Denied(deed.denial)
+    if _ESCALATION in error.words:
+        return Denied(f"{deed.who} may not {deed}: nobody gives rights that he does not have: ask an admin to do it")
     # A quota, or another plug-in of the API server.
     return Refused(f"{deed}: {error.words.partition(' is forbidden: ')[2] or error.words}")
 
