@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -236,6 +238,12 @@ def test_a_value_that_changes_is_used_without_a_new_version(run: Run, demo: int)
     eventually(lambda: call(root, "rotated").status_code == 200, "the right key")
     assert done(root.get(f"{ENDPOINTS}/rotated"))["config"]["config_version"] == 1
     done(root.delete(f"{ENDPOINTS}/rotated"))
+
+
+def test_a_router_that_was_killed_knows_the_way_to_the_rest_api_again(run: Run) -> None:
+    os.kill(run.child("router"), signal.SIGKILL)
+    root = client(run, "root-token")
+    eventually(lambda: root.get(ENDPOINTS).status_code == 200, "the REST API")
 
 
 def test_what_rest_made_survives_restarts_beside_the_sample(tmp_path: Path) -> None:

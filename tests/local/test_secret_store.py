@@ -232,10 +232,13 @@ async def test_a_scope_is_not_the_secret_of_an_endpoint(house: House) -> None:
         await house.secrets.write_owned(ROOT, scope.object_name, {"k": b"other"})
 
 
-async def test_what_a_killed_runner_left_of_an_endpoint_that_never_came_is_removed(house: House) -> None:
-    await house.secrets.write_owned(ROOT, "it-keys", {"a": b"1"})
-    await house.secrets.adopt(ROOT, "it-keys", house.endpoint())
-    await house.secrets.write_owned(ROOT, "orphan", {"a": b"1"})
+async def test_what_a_killed_runner_left_half_done_is_put_right(house: House) -> None:
+    stored = house.endpoint()
+    for name in ("it-keys", "provider", "orphan"):
+        await house.secrets.write_owned(ROOT, name, {"a": b"1"})
+    await house.secrets.adopt(ROOT, "it-keys", stored)
     await house.scope("s")
     sweep_secrets(house.store, house.files)
-    assert sorted(house.values()) == ["default/it-keys/a", "default/s/k"]
+    assert sorted(house.values()) == ["default/it-keys/a", "default/provider/a", "default/s/k"]
+    delete_endpoint(house.store, house.files, stored.endpoint)
+    assert sorted(house.values()) == ["default/s/k"]

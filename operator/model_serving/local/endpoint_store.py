@@ -62,7 +62,7 @@ class LocalEndpoints:
     async def find(self, endpoint_name: str) -> Stored | None:
         """The one that clients call so; the oldest, should there be two."""
         with saved(f"reading endpoint {endpoint_name}"):
-            record = self._named(endpoint_name)
+            record = self._store.named(endpoint_name)
             return _stored(record) if record else None
 
     async def create(self, caller: Caller, endpoint: ServingEndpoint) -> Stored:
@@ -71,7 +71,7 @@ class LocalEndpoints:
         if not caller.admin:
             raise Denied(f"creating endpoint {name}: only admins create endpoints here: ask one of them")
         with saved(f"creating endpoint {name}"):
-            if self._named(name) is not None or self._store.find(endpoint.key) is not None:
+            if self._store.named(name) is not None or self._store.find(endpoint.key) is not None:
                 raise Taken(f"endpoint {name} exists already: choose another name, or update that one")
             found = check_create(endpoint, "local")
             if endpoint.metadata.annotations.get(CREATOR_ANNOTATION, caller.name) != caller.name:
@@ -143,9 +143,6 @@ class LocalEndpoints:
                 raise Denied(f"{caller.name} needs {Permission.READ} on scope {row.scope}: ask who manages it")
             if row is not None and row.owner not in ("", endpoint.metadata.uid):
                 raise Denied(f"Secret {ref.name} belongs to another endpoint: put the key into a scope")
-
-    def _named(self, endpoint_name: str) -> Record | None:
-        return next((each for each in self._store.records() if each.endpoint.endpoint_name == endpoint_name), None)
 
     def _same(self, stored: Stored) -> Record | None:
         record = self._store.find(stored.endpoint.key)

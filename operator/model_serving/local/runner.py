@@ -95,6 +95,8 @@ async def _serve(settings: RunSettings, state: State, management: Management, re
         state.folder.secrets,
         owner.user.name if owner else "",
     )
+    if not any(user.admin for user in users.users.values()):
+        report.note("no user has `admin: true`: nobody can create endpoints or scopes through REST")
     keeper = Keeper(report, ending.asked)
     wants_demo = settings.demo or sample is not None
     demo_port = await claim_port("127.0.0.1", settings.demo_port, "--demo-port") if wants_demo else None

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from model_serving.api.endpoint import ServingEndpoint
+from model_serving.api.endpoint import ServingEndpoint, secret_refs
 from model_serving.local.folder import write_private
+from model_serving.local.secret_rows import Key
 from model_serving.local.store import Store
 
 
-def write_secret(folder: Path, key: tuple[str, str], values: Mapping[str, bytes]) -> bool:
+def write_secret(folder: Path, key: Key, values: Mapping[str, bytes]) -> bool:
     """Makes the files of one Secret as given; True if anything changed."""
     target = folder.joinpath(*key)
     target.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -32,22 +34,22 @@ def write_secret(folder: Path, key: tuple[str, str], values: Mapping[str, bytes]
     return changed
 
 
-def remove_secret(folder: Path, key: tuple[str, str]) -> None:
+def remove_secret(folder: Path, key: Key) -> None:
     """Removes the files of one Secret."""
     shutil.rmtree(folder.joinpath(*key), ignore_errors=True)
 
 
-def secret_exists(folder: Path, key: tuple[str, str]) -> bool:
+def secret_exists(folder: Path, key: Key) -> bool:
     """Whether the Secret is there, whatever its keys."""
     return folder.joinpath(*key).is_dir()
 
 
-def read_secret(folder: Path, key: tuple[str, str]) -> dict[str, bytes]:
+def read_secret(folder: Path, key: Key) -> dict[str, bytes]:
     """The values of one Secret; empty when there is none."""
     return {file.name: file.read_bytes() for file in _files(folder, key)}
 
 
-def write_times(folder: Path, key: tuple[str, str]) -> dict[str, str]:
+def write_times(folder: Path, key: Key) -> dict[str, str]:
     """The keys of one Secret, and when each got its value (RFC 3339)."""
     return {file.name: _stamp(file.stat().st_mtime) for file in _files(folder, key)}
 
@@ -61,15 +63,25 @@ def delete_endpoint(store: Store, folder: Path, endpoint: ServingEndpoint) -> No
 
 
 def sweep_secrets(store: Store, folder: Path) -> None:
-    """Removes what a killed runner left behind: Secrets of endpoints that never came to be, or are gone."""
-    uids = {record.endpoint.metadata.uid for record in store.records()}
+    """Puts right what a killed runner left half done: a Secret made for an endpoint is that endpoint's, or nobody's."""
+    endpoints = [record.endpoint for record in store.records()]
+    uids = {endpoint.metadata.uid for endpoint in endpoints}
     for row in store.secrets.all().values():
-        if not row.scope and row.owner not in uids:
+        if row.scope or row.owner in uids:
+            continue
+        user = next((endpoint for endpoint in endpoints if row.key in _used(endpoint)), None)
+        if user is not None and not row.owner:
+            store.secrets.write(replace(row, owner=user.metadata.uid))
+        else:
             remove_secret(folder, row.key)
             store.secrets.forget(row.key)
 
 
-def _files(folder: Path, key: tuple[str, str]) -> list[Path]:
+def _used(endpoint: ServingEndpoint) -> set[Key]:
+    return {(endpoint.metadata.namespace, ref.name) for _, ref in secret_refs(endpoint.spec.config)}
+
+
+def _files(folder: Path, key: Key) -> list[Path]:
     target = folder.joinpath(*key)
     if not target.is_dir():
         return []

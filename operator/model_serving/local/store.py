@@ -55,6 +55,15 @@ class Store:
         row = self._db.execute("SELECT * FROM endpoints WHERE namespace = ? AND name = ?", key).fetchone()
         return self._record(row) if row else None
 
+    def named(self, endpoint_name: str) -> Record | None:
+        """The endpoint that clients call so; the oldest, should there be two. Reads no others: it is asked often."""
+        rows = self._db.execute(
+            "SELECT * FROM endpoints WHERE coalesce(json_extract(spec, '$.endpointName'), name) = ? ORDER BY rowid",
+            (endpoint_name,),
+        )
+        row = rows.fetchone()
+        return self._record(row) if row else None
+
     def apply(self, wanted: ServingEndpoint, source: str, now: datetime) -> bool:
         """Creates the endpoint or makes it as wanted; True if anything changed. A changed spec counts on."""
         known = self.find(wanted.key)

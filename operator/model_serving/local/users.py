@@ -3,6 +3,8 @@
 A users file (YAML or JSON) maps the hexadecimal SHA-256 of a token to its user:
 
     9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08: {user: me@example.com, groups: [data-science]}
+
+With `admin: true` the user may do everything through REST; calling an endpoint is a matter of its `spec.access`.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ _REMEDY = "write one line per token: `SHA256: {user: NAME, groups: [GROUP]}`"
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A principal with its groups; an `admin` may create endpoints through REST."""
+    """A principal with its groups; an `admin` may do everything through REST."""
 
     name: str
     groups: tuple[str, ...] = ()
