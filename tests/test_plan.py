@@ -121,7 +121,9 @@ def test_exit_codes(case: str) -> None:
     assert "Traceback" not in result.output
 
 
-@pytest.mark.parametrize("content", ["", "kind: Secret\nmetadata: {name: x}\n", "a: [", "[1, 2]", "\x00"])
+@pytest.mark.parametrize(
+    "content", ["", "kind: Secret\nmetadata: {name: x}\n", "a: [", "[1, 2]", "\x00", '{"name": "a", "name": "b"}']
+)
 def test_a_file_without_endpoints_is_no_plan(tmp_path: Path, content: str) -> None:
     file = tmp_path / "x.yaml"
     file.write_text(content)

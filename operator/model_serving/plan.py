@@ -18,7 +18,9 @@ from model_serving.api.endpoint import KIND, ServingEndpoint
 from model_serving.api.problems import Problem
 from model_serving.api.validation import InvalidEndpoint, parse_endpoint
 from model_serving.lifecycle.plan import Change, Plan, Present, plan
+from model_serving.management.call import parse_object
 from model_serving.management.convert.problems import rest_problems
+from model_serving.management.errors import BadRequest
 from model_serving.plan_sources import CannotPlan, Source, Wanted
 from model_serving.stores import Stored
 from model_serving.validate import yaml_files
@@ -77,7 +79,7 @@ def _asked(path: Path, endpoint: str) -> list[Asked]:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise CannotPlan(f"cannot read {path}: {getattr(error, 'strerror', None) or 'it is not UTF-8 text'}") from None
-    body = _body(text)
+    body = _body(text, path)
     if body is not None:
         return [Asked(path, body, rest=True, endpoint=endpoint)]
     try:
@@ -86,13 +88,18 @@ def _asked(path: Path, endpoint: str) -> list[Asked]:
         raise CannotPlan(f"cannot read {path}: {error}") from None
 
 
-def _body(text: str) -> dict[str, Any] | None:
+def _body(text: str, path: Path) -> dict[str, Any] | None:
     """The JSON object of a REST call; None for anything else, objects of Kubernetes in JSON among it."""
     try:
         content = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    return content if isinstance(content, dict) and "kind" not in content else None
+    if not isinstance(content, dict) or "kind" in content:
+        return None
+    try:
+        return parse_object(text)
+    except BadRequest as error:
+        raise CannotPlan(f"cannot read {path}: {error.message}") from None
 
 
 async def _of_manifest(asked: Asked, source: Source) -> Result:

@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
 from model_serving.api.crd import CRD_NAME, crd
 from model_serving.api.hosts import LEAVE_LABEL
 from model_serving.api.names import CREATOR_ANNOTATION
+from model_serving.cli import main
 from tests.api.cases import CASES, Case
 from tests.cluster.harness import Cluster
 from tests.cluster.raw_api import MERGE, Answer, RawApi
@@ -442,3 +444,51 @@ def test_the_local_sample_is_for_this_machine_only(admission: Admission) -> None
     documents = [d for d in yaml.safe_load_all((SAMPLES / "local.yaml").read_text()) if d["kind"] == "ServingEndpoint"]
 
     assert all("never called" in admission.api.create(PRIVATE, document).message for document in documents)
+
+
+# A plan
+
+
+def _plan(admission: Admission, folder: Path, manifest: Json) -> tuple[int, Json]:
+    """Exit code and plan of `model-serving plan` for one manifest in the public namespace."""
+    metadata = {name: value for name, value in manifest["metadata"].items() if name != "namespace"}
+    file = folder / "endpoint.yaml"
+    file.write_text(yaml.safe_dump({**manifest, "metadata": metadata}))
+    environ = {"KUBECONFIG": str(admission.cluster.kubeconfig())}
+    words = ["plan", "-f", str(file), "-n", PUBLIC, "--exit-code", "--output", "json"]
+    result = CliRunner().invoke(main, words, env=environ)
+    assert result.exit_code in (0, 1, 3), result.output
+    (planned,) = json.loads(result.stdout)["endpoints"]
+    return result.exit_code, planned
+
+
+def test_a_plan_hears_the_policies_and_writes_nothing(admission: Admission, tmp_path: Path) -> None:
+    hosts = next(case for case in CASES if case.name == "host-never-localhost")
+    code, planned = _plan(admission, tmp_path, hosts.manifest())
+    assert code == 1
+    assert "the API server refuses it" in planned["refused"][0]["message"]
+    fresh = BASE.manifest()
+    fresh["metadata"] = {**fresh["metadata"], "name": "planned"}
+    fresh["spec"] = {name: value for name, value in fresh["spec"].items() if name != "endpointName"}
+    code, planned = _plan(admission, tmp_path, fresh)
+    assert (code, planned["action"], planned["refused"]) == (3, "create", [])
+    missing = admission.cluster.kubectl("-n", PUBLIC, "get", "sep", "planned", "--ignore-not-found", "-o", "name")
+    assert not missing.stdout.strip()
+
+
+def test_a_plan_sees_what_is_there_and_the_lock_on_it(admission: Admission, tmp_path: Path) -> None:
+    lock = next(case for case in CASES if case.name == "lock-in-progress")
+    admission.store(PUBLIC, lock)
+    try:
+        code, planned = _plan(admission, tmp_path, lock.manifest())
+        assert (code, planned["action"]) == (1, "update")
+        assert planned["refused"][0]["field"] == "spec.config"
+        code, planned = _plan(admission, tmp_path, lock.old_manifest())
+        assert (code, planned["action"]) == (0, "nothing")
+        limited = lock.old_manifest()
+        limited["spec"] = {**limited["spec"], "rateLimits": [{"calls": 7}]}
+        code, planned = _plan(admission, tmp_path, limited)
+        assert (code, planned["refused"]) == (3, [])
+        assert {change["kind"] for change in planned["changes"]} == {"live"}
+    finally:
+        admission.api.delete(PUBLIC, lock.object_name)

@@ -185,6 +185,15 @@ BODIES: dict[tuple[str, str], Any] = {
     ("PATCH", AT + "/tags"): {"add_tags": [{"key": "a", "value": "b"}], "delete_tags": ["c"]},
     ("PATCH", AT + "/notifications"): {"email_notifications": {"on_update_success": ["a"], "on_update_failure": []}},
     ("POST", AT + "/config:rollback"): {"config_version": 1},
+    ("PUT", f"/api/2.0/permissions/serving-endpoints/{1:032x}"): {
+        "access_control_list": [
+            {"user_name": "a", "permission_level": "CAN_QUERY"}, {"group_name": "b", "permission_level": "CAN_VIEW"},
+            {"service_principal_name": "system:serviceaccount:c:d", "permission_level": "CAN_MANAGE"},
+        ]
+    },
+    ("POST", "/api/2.0/secrets/scopes/create"): {"scope": "a", "initial_manage_principal": "users"},
+    ("POST", "/api/2.0/secrets/put"): {"scope": "my_scope", "key": "a", "string_value": "b"},
+    ("POST", "/api/2.0/secrets/acls/put"): {"scope": "my_scope", "principal": "a", "permission": "READ"},
 }  # fmt: skip
 MUTATED = st.sampled_from(sorted(BODIES)).flatmap(
     lambda route: st.tuples(st.just(route), st.sampled_from(_places(BODIES[route])[1:]), VALUES).map(

@@ -68,8 +68,8 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`version`: the config version that is asked for then; 0 when the present is a file without numbers. `effects`: sentences on what callers notice.
-    With `refusals` nothing of it would happen."""
+    """`version`: the config version that is asked for then; 0 when the present is a file without numbers. `effects`:
+    sentences on what callers notice. With `refusals` nothing of it would happen."""
 
     endpoint: str
     action: Action

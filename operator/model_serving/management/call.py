@@ -80,8 +80,11 @@ class Operation:
 async def read_object(request: Request) -> dict[str, Any]:
     """The body as a JSON object; empty for an empty body. BadRequest, TooLarge, TooSlow."""
     raw = await _read(request)
-    if not raw.strip():
-        return {}
+    return parse_object(raw) if raw.strip() else {}
+
+
+def parse_object(raw: bytes | str) -> dict[str, Any]:
+    """A JSON object, judged as strictly as it is for a call. BadRequest."""
     try:
         body = json.loads(raw, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite)
         json.dumps(body, ensure_ascii=False).encode()  # half a character, as \ud800, could not be sent back
