@@ -205,6 +205,15 @@ async def test_who_may_not_read_a_scope_cannot_use_it(house: House) -> None:
     await house.endpoints.replace(CARLA, limited, endpoint(entity="e2"))
 
 
+async def test_scopes_are_out_of_reach_for_an_endpoint_of_another_namespace(house: House) -> None:
+    there = endpoint()
+    there = there.model_copy(update={"metadata": there.metadata.model_copy(update={"namespace": "gen-ai"})})
+    house.store.apply(there, "a.yaml", NOW)
+    await house.secrets.create_scope(ROOT, "provider")
+    with pytest.raises(Refused, match="namespace gen-ai"):
+        await house.endpoints.replace(ROOT, await house.stored(), endpoint(entity="e2"))
+
+
 async def test_the_key_of_another_endpoint_cannot_be_used(house: House) -> None:
     await house.secrets.write_owned(ROOT, "their-keys", {"api_key": b"v"})
     theirs = await house.endpoints.create(ROOT, endpoint("theirs"))

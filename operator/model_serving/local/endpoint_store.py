@@ -20,7 +20,7 @@ from model_serving.api.problems import Problem
 from model_serving.api.validation import check_create, check_update
 from model_serving.local.errors import saved
 from model_serving.local.secret_files import delete_endpoint
-from model_serving.local.secret_store import permits
+from model_serving.local.secret_store import NAMESPACE, permits
 from model_serving.local.store import Record, Store
 from model_serving.stores import Caller, Changed, Denied, Locked, Permission, Refused, Stored, Taken, Unknown
 
@@ -137,8 +137,12 @@ class LocalEndpoints:
 
     def _require_secrets(self, caller: Caller, endpoint: ServingEndpoint) -> None:
         """Who writes a config may read each scope that it names."""
+        namespace = endpoint.metadata.namespace
         for _, ref in secret_refs(endpoint.spec.config):
-            row = self._store.secrets.find((endpoint.metadata.namespace, ref.name))
+            row = self._store.secrets.find((namespace, ref.name))
+            if row is None and namespace != NAMESPACE:
+                text = f"its file puts the endpoint into namespace {namespace}, where there is no Secret {ref.name}"
+                raise Refused(f"changing endpoint {endpoint.endpoint_name}: {text}: change the file instead")
             if row is not None and row.scope and not permits(row, caller, Permission.READ):
                 raise Denied(f"{caller.name} needs {Permission.READ} on scope {row.scope}: ask who manages it")
             if row is not None and row.owner not in ("", endpoint.metadata.uid):

@@ -178,7 +178,10 @@ class LocalSecrets:
         ]
         levels = [level_given(endpoint, caller.name, caller.groups) for endpoint in endpoints]
         if not caller.admin and not any(includes(level, PermissionLevel.CAN_MANAGE) for level in levels):
-            raise Denied(f"{caller.name} needs CAN_MANAGE on the endpoint to change its keys")
+            raise Denied(
+                f"{caller.name} may not write the key of an endpoint: this needs an admin for a new endpoint, and "
+                "CAN_MANAGE for one that is there"
+            )
 
 
 def permits(row: SecretRow, caller: Caller, permission: Permission) -> bool:
