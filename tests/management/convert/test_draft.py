@@ -255,6 +255,7 @@ REFUSED = [
     ({}, "name: is required"),
     ({"name": "x"}, "config: is required: give it served_entities"),
     ({"name": "x", "config": {}}, "config.served_entities: is required"),
+    ({"name": "x", "config": {"traffic_config": routes(MAIN)}}, "config.served_entities: is required"),
     ({"name": "x", "config": []}, "config: must be an object"),
     ({"name": "x", "config": {"served_entities": {}}}, "config.served_entities: must be a list"),
     ({"name": "x", "config": {"served_entities": []}}, "config.served_entities: must have at least 1 items"),

@@ -35,6 +35,8 @@ def config_fields(value: Any, path: str, before: Sequence[str] = ()) -> Json:
         listed = read_list(fields[entities], f"{path}.{entities}")
         fields[entities] = [_entity(each, f"{path}.{entities}[{i}]") for i, each in enumerate(listed)]
         _traffic(fields, path, before)
+    else:
+        fields.pop("traffic_config", None)  # that there are no entities comes first
     if isinstance(capture := fields.get("auto_capture_config"), Mapping):
         fields["auto_capture_config"] = {name: each for name, each in capture.items() if name != "state"}
     return fields

@@ -45,9 +45,10 @@ def respelt(text: str) -> str:
 
 def unknown_field(path: str, name: str, known: Iterable[str]) -> InvalidBody:
     """The refusal of a field that an object at `path` does not have, with the one that was probably meant."""
-    close = difflib.get_close_matches(name, list(known), n=1)
+    told = shown(name)
+    close = difflib.get_close_matches(told, list(known), n=1)
     remedy = f"did you mean {close[0]}?" if close else "remove it"
-    return InvalidBody(f"{below(path, shown(name))}: unknown field: {remedy}")
+    return InvalidBody(f"{below(path, told)}: unknown field: {remedy}")
 
 
 def below(path: str, name: str) -> str:
