@@ -10,6 +10,7 @@ import pytest
 
 from model_serving.api.endpoint import ServingEndpoint
 from model_serving.api.names import CREATOR_ANNOTATION, OVERRIDE_ANNOTATION, RELOAD_ANNOTATION, object_name
+from model_serving.kube.admin_pages import AdminPages
 from model_serving.kube.client import Client
 from model_serving.kube.labels import ENDPOINT_LABEL, MANAGED_BY_LABEL, OPERATOR
 from model_serving.kube.revisions import revision_annotations, revision_body
@@ -23,7 +24,7 @@ from tests.kube.workspace.conftest import ALICE, BOB, ENDPOINTS, NAMESPACE, REVI
 
 @pytest.fixture
 def endpoints(client: Client) -> KubeEndpoints:
-    return KubeEndpoints(client, NAMESPACE, Pods(client, NAMESPACE), patience=0.5)
+    return KubeEndpoints(client, NAMESPACE, Pods(client, NAMESPACE, AdminPages(seconds=1)), patience=0.5)
 
 
 def parsed(name: str, **spec: Any) -> ServingEndpoint:
@@ -252,7 +253,7 @@ async def test_rights_that_the_workspace_lacks_are_not_the_callers_fault(
 
 async def test_what_is_written_is_seen_by_every_replica_at_once(api: FakeKubeApi, endpoints: KubeEndpoints) -> None:
     async with Client(api.connection) as other:
-        replica = KubeEndpoints(other, NAMESPACE, Pods(other, NAMESPACE))
+        replica = KubeEndpoints(other, NAMESPACE, Pods(other, NAMESPACE, AdminPages(seconds=1)))
         for _ in range(3):
             made = await endpoints.create(ALICE, parsed("chat"))
             assert (await found(replica, "chat")).endpoint.metadata.uid == made.endpoint.metadata.uid

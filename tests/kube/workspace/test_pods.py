@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from model_serving.kube.admin_pages import AdminPages
 from model_serving.kube.client import Client
 from model_serving.kube.labels import labels_of_pods
 from model_serving.kube.workspace.pods import Pods, merge_pages
@@ -90,8 +91,8 @@ async def test_metrics_are_those_of_the_endpoints_own_pods_that_answer(
 ) -> None:
     for each in (pod("a", "127.0.0.1"), pod("b", "127.0.0.2"), pod("c"), pod("x", "127.0.0.1", of="other")):
         api.put(PODS, each)
-    async with Pods(client, NAMESPACE, port=proxy()) as pods:
-        text = await pods.metrics("chat")
+    async with AdminPages(seconds=20) as pages:
+        text = await Pods(client, NAMESPACE, pages, port=proxy()).metrics("chat")
     assert 'up{pod="a"} 1' in text and 'pod="b"' not in text and 'pod="x"' not in text
 
 
@@ -99,6 +100,6 @@ async def test_logs_are_told_by_pod_with_the_run_before_a_crash(api: FakeKubeApi
     api.put(PODS, pod("a", restarts=1))
     api.put(PODS, pod("b"))
     api.logs = {("a", False): "now\n", ("a", True): "before\n", ("b", False): ""}
-    async with Pods(client, NAMESPACE) as pods:
-        assert await pods.logs("chat") == "==> a (previous run) <==\nbefore\n==> a <==\nnow\n"
+    pods = Pods(client, NAMESPACE, AdminPages(seconds=1))
+    assert await pods.logs("chat") == "==> a (previous run) <==\nbefore\n==> a <==\nnow\n"
     assert api.requests[-1][2]["tailLines"] == "200"

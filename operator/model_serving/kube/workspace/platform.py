@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from model_serving.api.hosts import LEAVE_LABEL, Leave
+from model_serving.kube.admin_pages import AdminPages
 from model_serving.kube.client import Client
 from model_serving.kube.config import ConfigError, Connection, connect
 from model_serving.kube.errors import KubeError
@@ -25,6 +26,7 @@ LOOK_SECONDS = 30.0
 """How often the namespace is looked at: an admin may give or take the leave for private hosts."""
 _SECONDS = 10.0
 """How long the API server may take to answer a call: people are waiting."""
+_PAGE_SECONDS = 3.0
 _AT_ONCE = 64
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 10.0
 
@@ -46,11 +48,14 @@ async def connect_platform(
 ) -> AsyncIterator[Platform]:
     """The workspace of a namespace, by default of the connection's own. Waits until the cluster answers."""
     chosen = namespace or connection.namespace
-    async with Client(connection, timeout=_SECONDS, concurrency=_AT_ONCE) as client, Pods(client, chosen) as pods:
+    async with (
+        Client(connection, timeout=_SECONDS, concurrency=_AT_ONCE) as client,
+        AdminPages(seconds=_PAGE_SECONDS) as pages,
+    ):
         found = await _first_look(client, chosen)
         platform = Platform(
             callers=KubeCallers(client, chosen),
-            endpoints=KubeEndpoints(client, chosen, pods),
+            endpoints=KubeEndpoints(client, chosen, Pods(client, chosen, pages)),
             secrets=KubeSecrets(client, chosen),
             workspace_id=workspace_id(found["metadata"]["uid"]),
             namespace=chosen,

@@ -5,11 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterable
-from types import TracebackType
-from typing import Self
 
-import aiohttp
-
+from model_serving.kube.admin_pages import AdminPages
 from model_serving.kube.client import Client, Selection
 from model_serving.kube.errors import Invalid, NotFound
 from model_serving.kube.labels import selector_of_pods
@@ -18,7 +15,6 @@ from model_serving.kube.resources import PODS, Manifest
 ADMIN_PORT = 8081
 MOST_PODS = 20
 TAIL = 200
-_SECONDS = 3.0
 _MOST_BYTES = 4 * 1024 * 1024
 _MOST_LOG_BYTES = 256 * 1024
 _SAMPLE = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(\{?)")
@@ -28,24 +24,11 @@ _HEAD = re.compile(r"# (?:HELP|TYPE) ([^ ]+)")
 class Pods:
     """Reads the pods of endpoints with the workspace's own rights. `port`: the admin port of proxies."""
 
-    def __init__(self, client: Client, namespace: str, *, port: int = ADMIN_PORT) -> None:
+    def __init__(self, client: Client, namespace: str, pages: AdminPages, *, port: int = ADMIN_PORT) -> None:
         self._client = client
         self._namespace = namespace
+        self._pages = pages
         self._port = port
-        self._session: aiohttp.ClientSession | None = None
-
-    async def __aenter__(self) -> Self:
-        # No connection is kept: pods come and go, and a call now and then needs none.
-        connector = aiohttp.TCPConnector(limit=MOST_PODS, force_close=True)
-        self._session = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=_SECONDS))
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
 
     async def metrics(self, object_name: str) -> str:
         """One page of all pods; those that do not answer are missing. Raises `KubeError`."""
@@ -82,19 +65,8 @@ class Pods:
             return ""  # The pod is gone, or has not run yet.
 
     async def _page(self, host: str) -> str:
-        if self._session is None:
-            raise RuntimeError("the reader of pods is not open: use it inside `async with`")
-        url = f"http://{f'[{host}]' if ':' in host else host}:{self._port}/metrics"
-        try:
-            async with self._session.get(url, allow_redirects=False) as response:
-                body = bytearray()
-                async for part in response.content.iter_any():
-                    body += part
-                    if len(body) > _MOST_BYTES:
-                        return ""
-                return body.decode(errors="replace") if response.status == 200 else ""
-        except (aiohttp.ClientError, TimeoutError, OSError):
-            return ""
+        page = await self._pages.read((host, self._port), "/metrics", most_bytes=_MOST_BYTES)
+        return (page or b"").decode(errors="replace")
 
 
 def merge_pages(pages: Iterable[tuple[str, str]]) -> str:
