@@ -95,8 +95,12 @@ class RouterPipeline:
 
     def set_table(self, table: Mapping[str, Entry]) -> None:
         """Routes by `table` from now on; calls that were held go on where it says ready."""
+        before, known = self._table or {}, self._access
         self._table = table
-        self._access = {name: Access(entry.grants) for name, entry in table.items()}
+        self._access = {
+            name: known[name] if name in before and before[name].grants == entry.grants else Access(entry.grants)
+            for name, entry in table.items()
+        }
         self._try_held()
 
     def sweep(self, now: float) -> None:
