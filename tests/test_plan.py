@@ -187,6 +187,30 @@ def test_a_locked_config_is_refused(tmp_path: Path) -> None:
     assert "an update is in progress" in refusal["message"]
 
 
+def test_a_name_that_another_object_has_is_refused(tmp_path: Path) -> None:
+    world = World().served()
+    world.spec["endpointName"] = "taken"
+    present = write(tmp_path / "present.yaml", manifest(world))
+    other = wanted(World())
+    other["metadata"]["name"] = "taken"
+    (refusal,) = told("-f", write(tmp_path / "x.yaml", other), "--against", present)["refused"]
+    assert refusal["field"] == "spec.endpointName"
+    assert "the object chat has that name" in refusal["message"]
+
+
+def test_of_two_namespaces_one_has_to_be_named(tmp_path: Path) -> None:
+    one, other = manifest(World().served()), manifest(World().served())
+    other["metadata"] = {**other["metadata"], "namespace": "other", "uid": "1"}
+    present = write(tmp_path / "present.yaml", {"kind": "List", "items": [one, other]})
+    bare = wanted(World())
+    del bare["metadata"]["namespace"]
+    file = write(tmp_path / "x.yaml", bare)
+    result = run("-f", file, "--against", present)
+    assert result.exit_code == 2
+    assert "several namespaces (gen-ai, other)" in result.stderr
+    assert told("-f", file, "--against", present, "-n", "other")["action"] == "nothing"
+
+
 # REST
 
 
@@ -247,7 +271,7 @@ def test_a_key_in_plain_text_is_never_shown(tmp_path: Path) -> None:
         result = run("-f", body, "--endpoint", "openai_endpoint", "--against", SAMPLE, *extra)
         assert result.exit_code == 0, result.output
         assert VALUE not in result.output
-        assert "waits until the Secret" not in result.output
+        assert "of the Secret" not in result.output
 
 
 # A run

@@ -110,8 +110,16 @@ async def _of_manifest(asked: Asked, source: Source) -> Result:
         endpoint = parse_endpoint({**asked.content, "metadata": {**given, "namespace": namespace}})
     except InvalidEndpoint as error:
         return Result(asked.file, str(given.get("name") or ""), None, tuple(error.problems))
-    stored = await source.find(Wanted(endpoint.metadata.name, str(given.get("namespace") or "")))
-    return await _compared(asked, source, stored, endpoint)
+    named = str(given.get("namespace") or "")
+    stored = await source.find(Wanted(endpoint.metadata.name, named))
+    result = await _compared(asked, source, stored, endpoint)
+    taken = await source.find(Wanted(endpoint.endpoint_name, named, by_clients=True)) if stored is None else None
+    if taken is None:
+        return result
+    text = (
+        f"the object {taken.endpoint.metadata.name} has that name for clients: this one would not serve, choose another"
+    )
+    return replace(result, refusals=(*result.refusals, Problem("spec.endpointName", text)))
 
 
 async def _of_body(asked: Asked, source: Source) -> Result:

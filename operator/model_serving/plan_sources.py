@@ -72,7 +72,7 @@ class Listed:
         self, title: str, present: Sequence[Stored] = (), *, leave: Leave, namespace: str = "", pods: bool = True
     ) -> None:
         self.title, self.namespace, self.leave, self.pods = title, namespace or "default", leave, pods
-        self._present = present
+        self._present = [each for each in present if namespace in ("", each.endpoint.metadata.namespace)]
 
     async def find(self, wanted: Wanted) -> Stored | None:
         """The only one that is meant. Raises `CannotPlan` when there are more."""

@@ -66,7 +66,7 @@ def test_a_new_endpoint_is_version_1() -> None:
     assert (result.action, result.version, result.new_version, result.refusals) == (Action.CREATE, 1, True, ())
     assert kinds(result) == {"spec.config": "rollout"}
     assert result.effects[0] == "calls are answered as soon as config version 1 is ready"
-    assert "the Secret my-scope has the key openai" in result.effects[1]
+    assert "the key openai of the Secret my-scope" in result.effects[1]
 
 
 def test_the_same_again_is_nothing() -> None:
@@ -318,7 +318,7 @@ def test_another_secret_is_named() -> None:
     other = config()
     other["servedEntities"][0]["externalModel"]["openaiConfig"]["openaiApiKeySecretRef"] = {"name": "s", "key": "k"}
     result = planned(served(access=[GROUP]), config=other)
-    assert result.effects[1] == "the new version waits until the Secret s has the key k, should it lack that"
+    assert result.effects[1] == "the new version needs the key k of the Secret s, and does not serve without it"
 
 
 # Refused

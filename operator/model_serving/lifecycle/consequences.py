@@ -89,7 +89,7 @@ def _secrets(step: Step) -> Iterator[str]:
     # What REST was given in plain text is written before the endpoint is.
     known |= {(kept_keys_name(step.new.metadata.name), ref.key) for _, ref in secret_refs(step.new.spec)}
     for name, key in sorted({(ref.name, ref.key) for _, ref in secret_refs(step.new.spec)} - known):
-        yield f"the new version waits until the Secret {name} has the key {key}, should it lack that"
+        yield f"the new version needs the key {key} of the Secret {name}, and does not serve without it"
 
 
 _QUERYING = PermissionLevel.CAN_QUERY
