@@ -37,6 +37,7 @@ from model_serving.proxy.limits.plan import Lack, Slot, refusal
 from model_serving.proxy.limits.rules import Term
 from model_serving.proxy.limits.window import Window
 from model_serving.reference import NOT_REPORTED, documented_names, unsupported_fields
+from tests.kube.routing.asked import MANAGEMENT, ROUTER, names_read
 from tests.lifecycle.test_status import ROWS
 
 ROOT = Path(__file__).parents[1]
@@ -289,6 +290,7 @@ def test_labels_and_annotations_that_are_named_are_ours() -> None:
 def test_variables_that_are_named_are_read() -> None:
     code = "".join(path.read_text() for folder in (SOURCE, ROOT / "tests") for path in folder.rglob("*.py"))
     settings = {PREFIX + item.name.upper() for item in fields(Settings)}
+    settings |= {PREFIX + name for name in names_read(*ROUTER, *MANAGEMENT)}
     for page in PAGES:
         for name in re.findall(r"\bMODEL_SERVING_[A-Z_]+", text(page)):
             assert name in settings or f'"{name}"' in code, f"{page.name}: {name}"

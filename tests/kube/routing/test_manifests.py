@@ -12,12 +12,10 @@ from model_serving.kube.labels import NAME_LABEL, WORKSPACE
 from model_serving.kube.routing.settings import from_environ
 from model_serving.management.process import ManagementSettings
 from model_serving.proxy.settings import RouterSettings
+from tests.kube.routing.asked import MANAGEMENT, PREFIX, ROUTER, names_read
 
 ROOT = Path(__file__).parents[3]
 MANIFESTS, PAGE = ROOT / "manifests", ROOT / "docs" / "workspace.md"
-PREFIX = "MODEL_SERVING_"
-INTERNAL = {"CONTROL_FD", "LISTEN_FD", "ADMIN_FD", "WORKER", "WORKERS", "WORKSPACE_ID"}
-"""What only a parent process says, and what the namespace says itself."""
 
 
 def documents(folder: str = "workspace") -> dict[str, dict[str, Any]]:
@@ -35,29 +33,6 @@ def pod() -> dict[str, Any]:
 
 def containers() -> dict[str, dict[str, Any]]:
     return {container["name"]: container for container in (*pod()["initContainers"], *pod()["containers"])}
-
-
-class Asked(dict[str, str]):
-    """An environment that remembers what it was asked for."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: set[str] = set()
-
-    def get(self, key: str, default: Any = None) -> Any:
-        self.names.add(key)
-        return super().get(key, default)
-
-
-def names_read(*readers: Any) -> set[str]:
-    asked = Asked()
-    for read in readers:
-        read(asked)
-    return {name.removeprefix(PREFIX) for name in asked.names if name.startswith(PREFIX)} - INTERNAL
-
-
-ROUTER = (RouterSettings.from_environ, from_environ)
-MANAGEMENT = (ManagementSettings.from_environ,)
 
 
 def test_it_may_look_and_nothing_else_and_at_no_secret() -> None:
