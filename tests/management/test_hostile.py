@@ -123,6 +123,30 @@ async def test_unknown_paths_are_404(rest: httpx.AsyncClient, path: str) -> None
     refused(await rest.get(path), 404)
 
 
+async def test_calls_beyond_the_bound_are_refused_at_once_and_others_are_answered(
+    rest: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("model_serving.management.app.MAX_CALLS", 2)
+    entered, go_on = asyncio.Semaphore(0), asyncio.Event()
+
+    async def slowly(*_: object) -> list[object]:
+        entered.release()
+        await go_on.wait()
+        return []
+
+    monkeypatch.setattr("tests.management.memory.MemoryEndpoints.all", slowly)
+    calls = [asyncio.create_task(rest.get(API)) for _ in range(2)]
+    for _ in calls:
+        await asyncio.wait_for(entered.acquire(), 20)
+    answer = await rest.get(AT)
+    refused(answer, 503, "under way")
+    assert int(answer.headers["retry-after"]) > 0
+    go_on.set()
+    for call in calls:
+        good(await call)
+    refused(await rest.get(AT), 404)
+
+
 async def test_a_fault_of_ours_is_a_500_that_quotes_nothing_that_was_sent(
     rest: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import re
 import traceback
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -21,12 +23,15 @@ from model_serving.management.errors import (
     InvalidParameter,
     MethodNotAllowed,
     Unauthenticated,
+    Unavailable,
     of_store,
 )
 from model_serving.stores import Caller, Platform, StoreError
 
 log = logging.getLogger(__name__)
 
+MAX_CALLS = 256
+"""Calls at a time; each may hold a body and wait for the operator."""
 _WITH_BODY = ("POST", "PUT", "PATCH")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _TOKEN = re.compile(r"[\x21-\x7e]+")
@@ -35,18 +40,39 @@ _TOKEN = re.compile(r"[\x21-\x7e]+")
 def build_app(platform: Platform, operations: Sequence[Operation], patience: Patience | None = None) -> Starlette:
     """The application for one workspace."""
     routes = [Route("/healthz", _healthy, methods=["GET"])]
-    patience = patience or Patience()
-    routes += [Route(each.path, _serve(platform, each, patience), methods=[each.method]) for each in operations]
+    workspace = _Workspace(platform, patience or Patience())
+    routes += [Route(each.path, _serve(workspace, each), methods=[each.method]) for each in operations]
     app = Starlette(routes=routes, exception_handlers={HTTPException: _no_route})
     app.router.redirect_slashes = False
     return app
 
 
-def _serve(platform: Platform, operation: Operation, patience: Patience) -> Callable[[Request], Awaitable[Response]]:
+@dataclass(slots=True)
+class _Workspace:
+    """What all calls share, and how many are under way."""
+
+    platform: Platform
+    patience: Patience
+    calls: int = 0
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """For one call. `Unavailable` when all are taken."""
+        if self.calls >= MAX_CALLS:
+            raise Unavailable(f"{MAX_CALLS} calls are under way here: send it again a little later")
+        self.calls += 1
+        try:
+            yield
+        finally:
+            self.calls -= 1
+
+
+def _serve(workspace: _Workspace, operation: Operation) -> Callable[[Request], Awaitable[Response]]:
     async def serve(request: Request) -> Response:
         try:
-            call = await _call(platform, operation, patience, request)
-            response = answer(await operation.handler(call))
+            with workspace.place():
+                call = await _call(workspace, operation, request)
+                response = answer(await operation.handler(call))
         except ApiError as error:
             return _refusal(error)
         except StoreError as error:
@@ -65,17 +91,17 @@ def _serve(platform: Platform, operation: Operation, patience: Patience) -> Call
     return serve
 
 
-async def _call(platform: Platform, operation: Operation, patience: Patience, request: Request) -> Call:
+async def _call(workspace: _Workspace, operation: Operation, request: Request) -> Call:
     if _CONTROL.search(request.scope["path"]):
         raise _no_path()  # a line's end at the end of a path would pass for the path without it
     return Call(
-        platform,
-        await _caller(platform, request),
+        workspace.platform,
+        await _caller(workspace.platform, request),
         path={name: str(value) for name, value in request.path_params.items()},
         query=dict(request.query_params),
         body=await read_object(request) if operation.method in _WITH_BODY else {},
         base_url=_base_url(request),
-        patience=patience,
+        patience=workspace.patience,
     )
 
 
