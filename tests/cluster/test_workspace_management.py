@@ -113,11 +113,14 @@ def workspace(control_plane: Cluster) -> Iterator[Workspace]:
     control_plane.apply("\n---\n".join(map(json.dumps, rights(namespace))), namespace=namespace)
     for file in ("service_account.yaml", "role.yaml"):
         control_plane.apply(ROOT / "manifests" / "workspace" / file, namespace=namespace)
-    tokens = {person: token_of(control_plane, person, namespace) for person in (*PEOPLE, ACCOUNT)}
+    accounts = (*PEOPLE, ACCOUNT)
+    with ThreadPoolExecutor(2) as pool:
+        tokens = dict(zip(accounts, pool.map(lambda a: token_of(control_plane, a, namespace), accounts), strict=True))
     with ExitStack() as stack:
-        stack.enter_context(running_operator(control_plane))
         position = control_plane.audit_position()
         replicas = [stack.enter_context(replica(control_plane, namespace, tokens[ACCOUNT])) for _ in range(2)]
+        stack.enter_context(running_operator(control_plane))
+        control_plane.wait_for(lambda: all(map(serves, replicas)), 60, "management")
         kubernetes = httpx.Client(
             base_url=control_plane.api_url, verify=ssl.create_default_context(cafile=control_plane.ca_file)
         )
@@ -183,7 +186,6 @@ def replica(cluster: Cluster, namespace: str, token: str) -> Iterator[httpx.Clie
             process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
         try:
             with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
-                cluster.wait_for(lambda: serves(client), 60, "management")
                 yield client
         finally:
             process.terminate()
