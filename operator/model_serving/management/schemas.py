@@ -37,6 +37,10 @@ def _list(items: Schema) -> Schema:
     return {"type": "array", "items": items}
 
 
+def _some(items: Schema) -> Schema:
+    return {**_list(items), "minItems": 1}
+
+
 def ref(name: str) -> Schema:
     """A reference to one of the schemas below."""
     return {"$ref": f"#/components/schemas/{name}"}
@@ -89,16 +93,16 @@ def _requests() -> dict[str, Schema]:
         "ServedEntity": entity,
         "Tag": tag,
         "Config": _object(
-            ("served_entities",), served_entities=_list(ref("ServedEntity")),
-            traffic_config=_object(routes=_list(route)),
+            ("served_entities",), served_entities=_some(ref("ServedEntity")),
+            traffic_config=_object(("routes",), routes=_some(route)),
         ),
         "CreateEndpoint": _object(
             ("name", "config"), name=_NAME, config=ref("Config"), ai_gateway=ref("AiGateway"),
             rate_limits=_list(ref("RateLimit")), tags=_list(ref("Tag")), description=_TEXT, budget_policy_id=_TEXT,
-            email_notifications=ref("EmailNotifications"), route_optimized={"type": "boolean"},
+            email_notifications=ref("EmailNotifications"), route_optimized={"const": False},
         ),
         "Rollback": _object(("config_version",), config_version={"type": "integer", "minimum": 1}),
-        "RateLimits": _object(("rate_limits",), rate_limits=_list(ref("RateLimit"))),
+        "RateLimits": _object(rate_limits=_list(ref("RateLimit"))),
         "TagsPatch": _object(add_tags=_list(ref("Tag")), delete_tags=_list(_TEXT)),
         "Notifications": notifications,
         "Telemetry": _object(telemetry_config={"type": "object"}),
