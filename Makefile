@@ -29,7 +29,7 @@ run: $(STAMP)    ## serving endpoints on this machine, no cluster needed (FILE=â
 	@$(BIN)/model-serving run $(FILES)
 
 check: lint      ## lint, and what needs no sockets: about a minute
-	@echo "==> unit tests"; $(BIN)/python -m pytest -q -n 4 -m "not slow" $(patsubst %,--ignore tests/%,cluster local bench fuzz proxy/http) --ignore-glob 'tests/proxy/test_*'
+	@echo "==> unit tests"; $(BIN)/python -m pytest -q -n 4 -m "not slow" $(patsubst %,--ignore tests/%,cluster local bench clients fuzz proxy/http) --ignore-glob 'tests/proxy/test_*'
 
 lint: $(STAMP)   ## format, lint, types, import contracts
 	@echo "==> format and lint"; $(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet .

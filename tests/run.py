@@ -1,6 +1,7 @@
 """`make test`: the whole suite or a part, with a last line that counts, for people and for pipelines.
 
-Runs in a few pytest processes, quick parts first, so that a slip shows early; the real clusters come last.
+Runs in a few pytest processes, quick parts first, so that a slip shows early; the real clusters come last. What the
+tests of real clients need is installed meanwhile.
 With ``MODEL_SERVING_NO_SKIPS`` set, a skipped test fails the run.
 """
 
@@ -17,11 +18,13 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 SIDE_BY_SIDE = ["-n", "4"]
 """Most of these tests wait for sockets and processes, so that more of them than cores run at a time."""
+OWN_STAGES = ("bench", "clients", "cluster", "local")
 STAGES: list[tuple[str, list[str]]] = [
     (
         "unit, golden and sockets",
-        ["tests", *SIDE_BY_SIDE, "--ignore", "tests/cluster", "--ignore", "tests/local", "--ignore", "tests/bench"],
+        ["tests", *SIDE_BY_SIDE, *(part for name in OWN_STAGES for part in ("--ignore", f"tests/{name}"))],
     ),
+    ("clients", ["tests/clients", "-n", "3"]),
     ("local platform and benchmark", ["tests/local", "tests/bench"]),
     ("real Kubernetes", ["tests/cluster"]),
 ]
@@ -32,6 +35,7 @@ def main(part: list[str]) -> int:
     """Runs the stages, or only `part`; the exit code is 0 if nothing failed."""
     totals: Counter[str] = Counter()
     worst = 0
+    environments = None if part else subprocess.Popen([sys.executable, "-m", "tests.clients.environments"], cwd=ROOT)
     for title, arguments in [("part", part)] if part else STAGES:
         print(f"==> {title}", flush=True)
         started = time.monotonic()
@@ -39,6 +43,8 @@ def main(part: list[str]) -> int:
         totals += counts
         worst = worst or code
         print(f"==> {title}: {time.monotonic() - started:.0f} s", flush=True)
+    if environments is not None:
+        environments.wait()
     failed = totals["failed"] + totals["error"]
     print(f"{totals['passed']} passed, {failed} failed, {totals['skipped']} skipped", flush=True)
     skips_forbidden = os.environ.get("MODEL_SERVING_NO_SKIPS") and totals["skipped"] > 0

@@ -54,6 +54,15 @@ async def readable(
     return stored
 
 
+async def changeable(platform: Platform, caller: Caller, name: str) -> Stored:
+    """The same for a caller who may change it; others are told so before anything is said of their body."""
+    stored = await readable(platform, caller, name)
+    manages = includes(await level_of(platform, caller, stored), PermissionLevel.CAN_MANAGE)
+    if not manages and not await platform.callers.may(caller, Verb.UPDATE, stored.endpoint.metadata.name):
+        raise missing_level(caller, stored, PermissionLevel.CAN_MANAGE)
+    return stored
+
+
 def require(caller: Caller, stored: Stored, level: PermissionLevel | None, wanted: PermissionLevel) -> None:
     """Raises `PermissionDenied`, unless `level` includes `wanted`."""
     if not includes(level, wanted):

@@ -17,7 +17,7 @@ from model_serving.api.lock import config_lock, unobserved
 from model_serving.api.names import CANCEL_ANNOTATION, RETRY_ANNOTATION, kept_keys_name
 from model_serving.api.status import ConfigUpdateState
 from model_serving.api.validation import check_update
-from model_serving.management.access import readable
+from model_serving.management.access import changeable, readable
 from model_serving.management.call import Call, Operation
 from model_serving.management.convert.draft import draft_config, filled
 from model_serving.management.convert.history import history_body, version_config
@@ -91,7 +91,7 @@ async def _change_config(call: Call, propose: Propose) -> dict[str, Any]:
     """Attempts it until nobody wrote in between; waits once for the last change to be taken up."""
     patient = True
     for attempt in range(ATTEMPTS):
-        stored = await readable(call.platform, call.caller, call.name)
+        stored = await changeable(call.platform, call.caller, call.name)
         gone = await _unneeded(call, stored)
         try:
             written = await _write(call, stored, _checked(call, stored, await propose(stored)))
