@@ -18,6 +18,15 @@ def entity(name: str, task: str = "llm/v1/chat", model: str = "gpt-4") -> dict[s
     }
 
 
+def with_own_key(name: str) -> dict[str, Any]:
+    """The same with a key in plain text, for somebody who may read no scope."""
+    plain = entity(name)
+    config = plain["external_model"]["openai_config"]
+    del config["openai_api_key"]
+    config["openai_api_key_plaintext"] = os.environ["PROVIDER_KEY"]
+    return plain
+
+
 def say(text: str) -> list[Any]:
     """Messages of a chat."""
     return [{"role": "user", "content": text}]

@@ -2,7 +2,7 @@
 
 import os
 
-from common import entity, say
+from common import entity, say, with_own_key
 from mlflow.deployments import get_deploy_client
 from requests import HTTPError
 
@@ -42,7 +42,7 @@ assert [each["name"] for each in viewer.list_endpoints()] == ["seen"]
 refused(403, viewer.predict, endpoint="seen", inputs={"messages": say("hello")})
 refused(403, viewer.update_endpoint, endpoint="seen", config=change)
 refused(403, viewer.delete_endpoint, endpoint="seen")
-refused(403, viewer.create_endpoint, name="own", config=change)
+refused(403, viewer.create_endpoint, name="own", config={"served_entities": [with_own_key("own")]})
 
 os.environ["DATABRICKS_TOKEN"] = "nobodys"
 refused(401, get_deploy_client("databricks").get_endpoint, endpoint="seen")

@@ -49,7 +49,7 @@ def refused(kind, call, *arguments, **named):
 
 def create(*entities, name="new"):
     """Asks for an endpoint of these entities."""
-    w.serving_endpoints.create(name, config=EndpointCoreConfigInput(served_entities=list(entities)))
+    w.serving_endpoints.create(name, config=EndpointCoreConfigInput(name, served_entities=list(entities)))
 
 
 # One update at a time; the old configuration serves meanwhile, and what is no configuration may change.
@@ -77,7 +77,11 @@ refused(NotFound, w.serving_endpoints.query, "nobody", messages=hello)
 assert [each.name for each in w.serving_endpoints.list()] == ["chat", "moving"]
 
 viewer = WorkspaceClient(host=os.environ["DATABRICKS_HOST"], token=os.environ["VIEWER_TOKEN"])
-refused(PermissionDenied, viewer.serving_endpoints.create, "own", config=EndpointCoreConfigInput())
+own_key = OpenAiConfig(openai_api_key_plaintext=os.environ["PROVIDER_KEY"])
+own = entity("own")
+own.external_model.openai_config = own_key
+core = EndpointCoreConfigInput("own", served_entities=[own])
+refused(PermissionDenied, viewer.serving_endpoints.create, "own", config=core)
 stranger = WorkspaceClient(host=os.environ["DATABRICKS_HOST"], token="nobodys")
 refused(Unauthenticated, stranger.serving_endpoints.get, "chat")
 refused(Unauthenticated, stranger.serving_endpoints.query, "chat", messages=hello)
