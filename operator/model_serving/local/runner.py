@@ -27,7 +27,7 @@ from model_serving.local.sources import GivenFiles
 from model_serving.local.store import Store, open_store
 from model_serving.local.supervised import Hooks, Supervised
 from model_serving.local.usage_writer import UsageWriter
-from model_serving.local.users import UsersWatch, load_owner
+from model_serving.local.users import Owner, UsersWatch, load_owner
 from model_serving.local.workspace import Surroundings, Workspace
 
 
@@ -88,19 +88,13 @@ async def _serve(settings: RunSettings, state: State, management: Management, re
     owner = load_owner(state.folder.user) if settings.users is None else None
     users = UsersWatch(settings.users, owner)
     sample = _sample(settings, state.store)
-    files = GivenFiles(settings.files)
-    inputs = Inputs(
-        files.list if sample is None else lambda: [sample],
-        state.store,
-        state.folder.secrets,
-        owner.user.name if owner else "",
-    )
     if not any(user.admin for user in users.users.values()):
         report.note("no user has `admin: true`: nobody can create endpoints or scopes through REST")
     keeper = Keeper(report, ending.asked)
-    wants_demo = settings.demo or sample is not None
-    demo_port = await claim_port("127.0.0.1", settings.demo_port, "--demo-port") if wants_demo else None
     with await claim_socket(settings.host, settings.port, "--port") as door, loopback_socket() as inner:
+        wants_demo = settings.demo or sample is not None
+        demo_port = await claim_port("127.0.0.1", settings.demo_port, "--demo-port") if wants_demo else None
+        inputs = _inputs(settings, state, sample, owner)
         keeper.tell(inputs.apply(datetime.now(UTC)))
         base = f"http://{settings.shown_host}:{port_of(door)}/serving-endpoints"
         async with UsageWriter(state.folder.usage, report) as usage, aiohttp.ClientSession() as session:
@@ -115,6 +109,12 @@ async def _serve(settings: RunSettings, state: State, management: Management, re
                 finally:
                     await ending.carry_out([router, workspace, *demo], settings.grace, report)
     return 0
+
+
+def _inputs(settings: RunSettings, state: State, sample: SampleSource | None, owner: Owner | None) -> Inputs:
+    """What declares endpoints; those without a creator are the owner's."""
+    sources = GivenFiles(settings.files).list if sample is None else lambda: [sample]
+    return Inputs(sources, state.store, state.folder.secrets, owner.user.name if owner else "")
 
 
 def _router(around: Surroundings, door: socket.socket, inner: socket.socket) -> Router:
