@@ -43,7 +43,7 @@ from tests.lifecycle.test_status import ROWS
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "operator" / "model_serving"
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(DOCS.glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(DOCS.rglob("*.md"))]
 _FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 
@@ -118,7 +118,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def test_every_page_is_reached_from_the_others() -> None:
     linked = {link.partition("#")[0].rpartition("/")[2] for page in PAGES for link in _LINK.findall(text(page))}
-    assert {page.name for page in DOCS.glob("*.md")} <= linked
+    assert {page.name for page in DOCS.rglob("*.md")} <= linked
 
 
 def test_files_that_are_named_exist() -> None:
