@@ -21,7 +21,7 @@ from typing import Any
 import httpx
 import pytest
 
-from model_serving.api.names import CREATOR_ANNOTATION
+from model_serving.api.names import CREATOR_ANNOTATION, RELOAD_ANNOTATION
 from model_serving.api.status import EndpointStatus
 from model_serving.kube.config import from_kubeconfig
 from model_serving.kube.errors import error_of
@@ -306,6 +306,39 @@ def test_rest_and_kubectl_give_the_same_answers(workspace: Workspace) -> None:
     refused = workspace.ask(MALLORY, "DELETE", f"{API}/shared")
     assert refused.status_code == 403 and refused.json()["error_code"] == "PERMISSION_DENIED"
     assert workspace.ask(CAROL, "DELETE", f"{API}/shared").status_code == 200
+
+
+def test_permissions_by_rest_become_rights(workspace: Workspace) -> None:
+    """Also two ServiceAccounts of one name, whom the list of the resource cannot both hold as such."""
+    path = f"/api/2.0/permissions/serving-endpoints/{workspace.made(ALICE, 'given')['id']}"
+    sent = [
+        {"service_principal_name": workspace.name_of(CAROL), "permission_level": "CAN_MANAGE"},
+        {"service_principal_name": f"system:serviceaccount:elsewhere:{CAROL}", "permission_level": "CAN_VIEW"},
+        {"group_name": "data science", "permission_level": "CAN_QUERY"},
+    ]
+    answer = workspace.ask(ALICE, "PUT", path, {"access_control_list": sent})
+    assert answer.status_code == 200, answer.text
+    shown = workspace.ask(ALICE, "GET", path, replica=1).json()["access_control_list"]
+    names = [entry["display_name"] for entry in shown]
+    assert names == [workspace.name_of(ALICE), *(next(iter(entry.values())) for entry in sent)]
+    kinds = [entry["kind"] for entry in workspace.object("given")["spec"]["access"]]
+    assert kinds == ["ServiceAccount", "User", "Group"]
+    more = {"access_control_list": [{"user_name": "eve@example.com", "permission_level": "CAN_VIEW"}]}
+    workspace.cluster.wait_for(
+        lambda: workspace.ask(CAROL, "PATCH", path, more).status_code == 200, 30, "the right that CAN_MANAGE gives"
+    )
+    assert len(workspace.object("given")["spec"]["access"]) == 4
+    assert workspace.ask(MALLORY, "PATCH", path, more).status_code == 403
+
+
+def test_a_key_that_is_put_is_read_again_and_makes_no_version(workspace: Workspace) -> None:
+    workspace.made(ALICE, "rotated")
+    put = {"scope": "open", "key": "key", "string_value": "another-value"}
+    answer = workspace.ask(ALICE, "POST", f"{SECRETS}/put", put)
+    assert answer.status_code == 200, answer.text
+    written = workspace.object("rotated")["metadata"]
+    assert written["annotations"][RELOAD_ANNOTATION]
+    assert written["generation"] == 1, "nothing of the spec was touched"
 
 
 def test_a_caller_without_rights_sees_and_makes_nothing(workspace: Workspace) -> None:
