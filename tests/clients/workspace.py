@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,37 +55,14 @@ class Workspace:
         return httpx.Client(base_url=self.host, headers={"Authorization": f"Bearer {_TOKENS[user]}"}, timeout=60)
 
     def environ(self, **more: str) -> dict[str, str]:
-        """What a client's process finds around it: host and tokens, and nothing that the machine has set."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(_AMBIENT)}
-        return {
-            **kept,
-            "DATABRICKS_HOST": self.host,
-            "DATABRICKS_TOKEN": self.token(),
-            "HOME": str(self.run.folder),
-            "OPENAI_BASE_URL": f"{self.host}/serving-endpoints",
-            "OPENAI_API_KEY": self.token(),
-            "PROVIDER": self.provider,
-            "PROVIDER_KEY": PROVIDER_KEY,
-            "USER_NAME": USER,
-            "USER_TOKEN": self.token(USER),
-            "VIEWER_TOKEN": self.token(VIEWER),
-            "PYTHONDONTWRITEBYTECODE": "",
-            **more,
-        }
+        """What a client's process finds around it."""
+        tokens = {"USER_NAME": USER, "USER_TOKEN": self.token(USER), "VIEWER_TOKEN": self.token(VIEWER)}
+        own = {"CALLER": ADMIN, "HOME": str(self.run.folder), **tokens, **more}
+        return {**surroundings(self.host, self.token(), self.provider), **own}
 
     def execute(self, environment: str, arguments: list[str], **more: str) -> str:
         """Runs Python in a client's environment; its output. An exit code other than 0 fails the test with it."""
-        done = subprocess.run(
-            [str(python_of(environment)), *arguments],
-            env=self.environ(**more),
-            cwd=self.run.folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=SCRIPT_SECONDS,
-        )
-        assert done.returncode == 0, f"in {environment}:\n{done.stdout}"
-        return done.stdout
+        return execute(environment, arguments, self.environ(**more), self.run.folder)
 
     def entity(self, name: str = "model", task: str = "llm/v1/chat") -> dict[str, Any]:
         """A served entity at the provider, as REST spells it."""
@@ -154,6 +131,36 @@ class Workspace:
             thread.join()
             for pid in stopped & set(self.run.children()):
                 os.kill(pid, signal.SIGCONT)
+
+
+def surroundings(host: str, token: str, provider: str) -> dict[str, str]:
+    """The environment of a client: host and token, and nothing of a workspace that the machine has set."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_AMBIENT)}
+    return {
+        **kept,
+        "DATABRICKS_HOST": host,
+        "DATABRICKS_TOKEN": token,
+        "OPENAI_BASE_URL": f"{host}/serving-endpoints",
+        "OPENAI_API_KEY": token,
+        "PROVIDER": provider,
+        "PROVIDER_KEY": PROVIDER_KEY,
+        "PYTHONDONTWRITEBYTECODE": "",
+    }
+
+
+def execute(environment: str, arguments: list[str], environ: Mapping[str, str], folder: Path) -> str:
+    """Runs Python in a client's environment; its output. An exit code other than 0 fails the test with it."""
+    done = subprocess.run(
+        [str(python_of(environment)), *arguments],
+        env=dict(environ),
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=SCRIPT_SECONDS,
+    )
+    assert done.returncode == 0, f"in {environment}:\n{done.stdout}"
+    return done.stdout
 
 
 def _settled(client: httpx.Client, name: str) -> dict[str, Any] | None:

@@ -69,7 +69,7 @@ assert made.state.ready is EndpointStateReady.READY
 assert made.state.config_update is EndpointStateConfigUpdate.NOT_UPDATING
 assert made.pending_config is None
 assert made.config.config_version == 1
-assert made.creator == "ada@example.com"
+assert made.creator == os.environ["CALLER"]
 assert made.permission_level is ServingEndpointDetailedPermissionLevel.CAN_MANAGE
 assert made.tags == tags
 assert (made.task, made.description, made.route_optimized) == ("llm/v1/chat", "what it is for", False)
@@ -80,7 +80,7 @@ assert made.creation_timestamp > 1_600_000_000_000
 (served,) = made.config.served_entities
 assert served.external_model == entity("first").external_model
 assert served.state.deployment is ServedModelStateDeployment.DEPLOYMENT_READY
-assert served.creator == "ada@example.com"
+assert served.creator == os.environ["CALLER"]
 assert served.creation_timestamp > 1_600_000_000_000
 (route,) = made.config.traffic_config.routes
 assert (route.served_entity_name, route.served_model_name, route.traffic_percentage) == ("first", "first", 100)
