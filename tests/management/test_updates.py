@@ -8,9 +8,10 @@ import httpx
 import pytest
 
 from model_serving.api.names import CANCEL_ANNOTATION
+from model_serving.management.call import Patience
 from model_serving.stores import Changed, Locked, Verb
 from tests.management.memory import ALICE, World
-from tests.management.rest import API, AT, CREATE, NAME, UPDATE, config_of, entity, good, refused
+from tests.management.rest import API, AT, CREATE, NAME, UPDATE, config_of, connect, entity, good, refused
 
 
 def state(body: dict[str, Any]) -> tuple[str, str]:
@@ -44,12 +45,26 @@ async def test_a_second_update_is_refused_while_one_runs(rest: httpx.AsyncClient
     refused(await rest.put(endpoint + "/config", json=config_of("gpt-5")), 409, NAME, "version 2", "config:cancel")
 
 
-async def test_a_change_that_nobody_has_seen_is_waited_for(rest: httpx.AsyncClient, shop: World, endpoint: str) -> None:
+async def test_a_change_that_nobody_sees_is_a_conflict(rest: httpx.AsyncClient, shop: World, endpoint: str) -> None:
     shop.steps = 0
     good(await rest.patch(endpoint + "/tags", json={"add_tags": [{"key": "a"}]}))
     refused(await rest.put(endpoint + "/config", json=UPDATE), 409, NAME, "not been taken up")
-    shop.steps = 1
-    good(await rest.put(endpoint + "/config", json=UPDATE))
+
+
+async def test_a_change_that_is_seen_late_is_waited_for(rest: httpx.AsyncClient, shop: World, endpoint: str) -> None:
+    shop.steps, found = 0, 0
+
+    def late() -> None:
+        nonlocal found
+        found += 1
+        if found == 8:
+            shop.look(NAME)
+
+    good(await rest.patch(endpoint + "/tags", json={"add_tags": [{"key": "a"}]}))
+    shop.before_look = late
+    async with connect(shop, patience=Patience(observed=30, poll=0.01)) as patient:
+        good(await patient.put(endpoint + "/config", json=UPDATE))
+    assert found >= 8
 
 
 async def test_the_first_version_can_not_be_replaced_while_it_starts(rest: httpx.AsyncClient, shop: World) -> None:

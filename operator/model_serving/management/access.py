@@ -47,20 +47,27 @@ async def readable(
 
     Raises `DoesNotExist`, `PermissionDenied`, `Away`.
     """
-    stored = await platform.endpoints.find(name)
-    if stored is None:
-        raise DoesNotExist(f"there is no serving endpoint {shown(name)}: see GET /api/2.0/serving-endpoints")
-    require(caller, stored, await level_of(platform, caller, stored), wanted)
+    stored, level = await _found(platform, caller, name)
+    require(caller, stored, level, wanted)
     return stored
 
 
 async def changeable(platform: Platform, caller: Caller, name: str) -> Stored:
     """The same for a caller who may change it; others are told so before anything is said of their body."""
-    stored = await readable(platform, caller, name)
-    manages = includes(await level_of(platform, caller, stored), PermissionLevel.CAN_MANAGE)
-    if not manages and not await platform.callers.may(caller, Verb.UPDATE, stored.endpoint.metadata.name):
-        raise missing_level(caller, stored, PermissionLevel.CAN_MANAGE)
+    stored, level = await _found(platform, caller, name)
+    require(caller, stored, level, PermissionLevel.CAN_VIEW)
+    if level is not PermissionLevel.CAN_MANAGE:
+        # The right to update alone is no level; whether it is enough, the platform says when it comes to the write.
+        may = await platform.callers.may(caller, Verb.UPDATE, stored.endpoint.metadata.name)
+        require(caller, stored, PermissionLevel.CAN_MANAGE if may else level, PermissionLevel.CAN_MANAGE)
     return stored
+
+
+async def _found(platform: Platform, caller: Caller, name: str) -> tuple[Stored, PermissionLevel | None]:
+    stored = await platform.endpoints.find(name)
+    if stored is None:
+        raise DoesNotExist(f"there is no serving endpoint {shown(name)}: see GET /api/2.0/serving-endpoints")
+    return stored, await level_of(platform, caller, stored)
 
 
 def require(caller: Caller, stored: Stored, level: PermissionLevel | None, wanted: PermissionLevel) -> None:
