@@ -106,6 +106,19 @@ async def test_viewers_read_and_do_not_write(shop: World, level: PermissionLevel
 
 
 @pytest.mark.usefixtures("endpoint")
+async def test_who_may_not_change_is_told_so_before_a_body_is_judged(shop: World) -> None:
+    grant(shop, BOB.name, QUERY)
+    wrong = {"served_entities": 1, "rate_limits": 1, "guardrails": 1, "add_tags": 1, "email_notifications": 1}
+    async with connect(shop, BOB) as rest:
+        for method, tail, _ in WRITES.values():
+            refused(await rest.request(method, AT + tail, json=wrong), 403, "CAN_MANAGE")
+        for tail in ("/config:cancel", "/config:retry"):
+            refused(await rest.post(AT + tail), 403, "CAN_MANAGE")
+        for method, tail, _ in WRITES.values():
+            refused(await rest.request(method, f"{API}/unknown{tail}", json=wrong), 404, "unknown")
+
+
+@pytest.mark.usefixtures("endpoint")
 @pytest.mark.parametrize("case", WRITES)
 async def test_managers_write_with_their_own_token(shop: World, case: str) -> None:
     grant(shop, BOB.name, MANAGE)

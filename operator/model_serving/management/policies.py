@@ -18,15 +18,13 @@ from model_serving.management.writing import change, warned, with_spec
 
 async def put_rate_limits(call: Call) -> dict[str, Any]:
     """Replaces the limits of this route; those of the gateway stay."""
-    limits = rate_limits_of(call.body)
-    written = await change(call, lambda stored: with_spec(stored, rateLimits=limits))
+    written = await change(call, lambda stored: with_spec(stored, rateLimits=rate_limits_of(call.body)))
     return warned(written, rate_limits_body(written.endpoint.spec))
 
 
 async def put_ai_gateway(call: Call) -> dict[str, Any]:
     """Replaces the whole block; an empty body takes it away."""
-    gateway = ai_gateway_of(call.body)
-    written = await change(call, lambda stored: with_spec(stored, aiGateway=gateway))
+    written = await change(call, lambda stored: with_spec(stored, aiGateway=ai_gateway_of(call.body)))
     return warned(written, ai_gateway_body(written.endpoint.spec))
 
 
@@ -40,8 +38,9 @@ async def patch_tags(call: Call) -> dict[str, Any]:
 
 async def patch_notifications(call: Call) -> dict[str, Any]:
     """Replaces the addresses; they are kept and shown."""
-    notifications = notifications_of(call.body)
-    written = await change(call, lambda stored: with_spec(stored, emailNotifications=notifications))
+    written = await change(
+        call, lambda stored: with_spec(stored, emailNotifications=notifications_of(call.body))
+    )  # fmt: skip
     return warned(written, notifications_body(written))
 
 

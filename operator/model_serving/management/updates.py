@@ -70,11 +70,11 @@ async def update_config(call: Call) -> dict[str, Any]:
 
 async def roll_back(call: Call) -> dict[str, Any]:
     """Asks for the config of a former version again: a new update."""
-    version = call.body.get("config_version")
-    if isinstance(version, bool) or not isinstance(version, int):
-        raise InvalidParameter("config_version: must be the number of a version, see GET …/config-history")
 
     async def propose(stored: Stored) -> Proposal:
+        version = call.body.get("config_version")
+        if isinstance(version, bool) or not isinstance(version, int):
+            raise InvalidParameter("config_version: must be the number of a version, see GET …/config-history")
         config = version_config(stored, version)
         if config is None:
             known = sorted({revision.config_version for revision in stored.history})

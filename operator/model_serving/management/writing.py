@@ -15,7 +15,7 @@ from model_serving.api.access import includes
 from model_serving.api.endpoint import API_VERSION, KIND, ServingEndpoint
 from model_serving.api.policy import PermissionLevel
 from model_serving.api.validation import InvalidEndpoint, parse_endpoint
-from model_serving.management.access import level_of, missing_level, readable
+from model_serving.management.access import changeable, level_of, missing_level
 from model_serving.management.call import Call
 from model_serving.management.convert.problems import rest_problems
 from model_serving.management.convert.rest import endpoint_body
@@ -33,7 +33,7 @@ _ASIDE_SECONDS = 0.02
 async def change(call: Call, edit: Callable[[Stored], ServingEndpoint]) -> Stored:
     """Writes what `edit` makes of the endpoint that the path names. Raises `ApiError`, `StoreError`."""
     for attempt in range(ATTEMPTS):
-        stored = await readable(call.platform, call.caller, call.name)
+        stored = await changeable(call.platform, call.caller, call.name)
         try:
             return await replace(call, stored, edit(stored))
         except Changed:
