@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import subprocess
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 DOCS = Path(__file__).parents[2] / "docs" / "clients"
 _FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_JSON = re.compile(r"--json '(.*?)'", re.DOTALL)
+_JSON = re.compile(r"--json '(.*?)'")
 PAGES = [
     ("mlflow", "mlflow-2.22"),
     ("mlflow", "mlflow-3"),
@@ -48,7 +49,10 @@ def test_the_lines_of_a_page(workspace: Workspace, page: str, environment: str) 
 def test_the_commands_of_the_cli(workspace: Workspace, admin: httpx.Client) -> None:
     """What each command sends, in their order."""
     (block,) = blocks("cli", "sh", workspace)
-    create, query, update = (json.loads(body) for body in _JSON.findall(block))
+    (query,) = (json.loads(body) for body in _JSON.findall(block))
+    (entities,) = (json.loads(body) for body in blocks("cli", "json", workspace))
+    create, update = {"name": "my_chat", "config": entities}, copy.deepcopy(entities)
+    update["served_entities"][0]["name"] = "second"
     commands = re.findall(r"^databricks (\S+) (\S+)", block, re.MULTILINE)
     assert [command for _, command in commands] == [
         *["create-scope", "put-secret", "create", "query", "update-config", "get", "delete"]
