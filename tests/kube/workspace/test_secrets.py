@@ -226,6 +226,19 @@ async def test_a_secret_of_somebody_else_is_neither_read_nor_written(api: FakeKu
     assert base64.b64decode(api.get(SECRETS, "chat-keys")["data"]["a"]) == b"theirs"
 
 
+async def test_a_scope_that_is_called_like_an_endpoints_secret_is_not_touched(
+    api: FakeKubeApi, secrets: KubeSecrets
+) -> None:
+    """Else deleting the endpoint `chat` would empty the scope `chat-keys`."""
+    scope = await secrets.create_scope(ALICE, "chat-keys")
+    await secrets.put(ALICE, scope, "openai", b"sk-1")
+    assert scope.object_name == "chat-keys" and await secrets.owned(ALICE, "chat-keys") == {}
+    for values in ({"a": b"mine"}, {"openai": None}):
+        with pytest.raises(Refused, match="the Secret chat-keys would keep the endpoint's keys"):
+            await secrets.write_owned(ALICE, "chat-keys", values)
+    assert set((await scope_of(secrets, "chat-keys")).keys) == {"openai"}
+
+
 async def test_keys_of_a_deleted_namesake_are_not_gone_on_with(api: FakeKubeApi, secrets: KubeSecrets) -> None:
     """The garbage collector would take the new keys with the old."""
     await secrets.write_owned(ALICE, "chat-keys", {"old": b"1"})

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from model_serving.api.endpoint import API_VERSION, KIND
+from model_serving.api.names import SCOPE_ANNOTATION
 from model_serving.kube.errors import Conflict
 from model_serving.kube.labels import MANAGED_BY_LABEL, MANAGEMENT
 from model_serving.kube.resources import ENDPOINTS, Manifest
@@ -94,4 +95,7 @@ class OwnedSecrets:
 
 
 def _is_ours(secret: Manifest) -> bool:
-    return (secret["metadata"].get("labels") or {}).get(MANAGED_BY_LABEL) == MANAGEMENT
+    """Whether it holds keys of an endpoint. A scope is made here too, and may be called as such a Secret is."""
+    meta = secret["metadata"]
+    is_scope = SCOPE_ANNOTATION in (meta.get("annotations") or {})
+    return not is_scope and (meta.get("labels") or {}).get(MANAGED_BY_LABEL) == MANAGEMENT
