@@ -325,3 +325,26 @@ async def test_a_body_in_pieces_is_bounded_for_callers_to_be_reviewed(front: Run
         writer.write(piece)
     assert b"413" in await asyncio.wait_for(reader.readline(), 10)
     writer.close()
+
+
+async def test_a_call_to_an_endpoint_that_is_heard_of_a_moment_later_is_served(front: Running, feed: Feed) -> None:
+    async with FakeUpstream() as proxy:
+        asked = asyncio.create_task(
+            call(front.port, INVOCATIONS.replace("ep/", "new/"), {"messages": []}, bearer("sk-key"))
+        )
+        service: Any = front.service
+        await until(lambda: len(service.pipeline._sought) == 1)
+        feed.tell(News(table={"new": entry(proxy.port)}))
+        assert (await asked).status == 200
+
+
+async def test_a_call_to_an_endpoint_that_nobody_hears_of_ends_with_404(front: Running) -> None:
+    answer = await call(front.port, INVOCATIONS.replace("ep/", "gone/"), {"messages": []}, bearer("sk-key"))
+    assert (answer.status, answer.json["error_code"]) == (404, "ENDPOINT_NOT_FOUND")
+
+
+async def test_few_calls_wait_for_news(front: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    service: Any = front.service
+    monkeypatch.setattr(service.pipeline._sought, "_places", 0)
+    answer = await call(front.port, INVOCATIONS.replace("ep/", "gone/"), {"messages": []}, bearer("sk-key"))
+    assert answer.status == 404

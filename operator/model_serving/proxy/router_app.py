@@ -30,6 +30,9 @@ from model_serving.proxy_config import News, ProxyStatus
 LOOK_SECONDS = 1.0
 """How often files are looked at."""
 
+NEWS_SECONDS = 1.0
+"""How long news of a new endpoint may take to arrive through a feed. (The parent of a router tells it at once.)"""
+
 
 def run_router(settings: RouterSettings, feed: RouterFeed | None = None) -> int:
     """Runs a router until it is told to end; returns the exit code. It is fed by `feed`, else by the control pipe."""
@@ -53,7 +56,8 @@ class RouterService:
         self._state = RouterState(settings, fed=feed is not None)
         self._pool = Pool(loop, lambda origin, address: "", PoolSettings(tls=self._state.proxy_tls.context))
         services = RouterServices(self._pool, Balancer(), self._journal)
-        bounds = RouterBounds(process.max_in_flight, process.max_request_seconds, settings.hold_seconds)
+        news = NEWS_SECONDS if feed is not None else 0.0
+        bounds = RouterBounds(process.max_in_flight, process.max_request_seconds, settings.hold_seconds, news)
         self.pipeline = RouterPipeline(services, ids, bounds, self._discovery)
         self._state.attach(self.pipeline)
         self._feeding: Feeding | None = None

@@ -30,6 +30,8 @@ from model_serving.proxy_config import Entry, EntryState
 MAX_HELD = 512
 MAX_UNKNOWN = 512
 """Calls whose callers are being reviewed."""
+MAX_SOUGHT = 64
+"""Calls to endpoints that are not in the table: a new one may be on its way into it."""
 REVIEW_SECONDS = 10.0
 MOST_BODY_BYTES = 16 * 1024 * 1024
 """Of a call; each endpoint's proxy has its own, smaller bound."""
@@ -39,11 +41,13 @@ UNKNOWN_BODY_BYTES = 4 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class RouterBounds:
-    """How much at once, how long a call may take, and how long it waits for an endpoint to start. Seconds."""
+    """How much at once, how long a call may take, how long it waits for an endpoint to start, and how long for one to
+    be heard of (0: the table is always up to date). Seconds."""
 
     in_flight: int
     request_seconds: float
     hold_seconds: float
+    news_seconds: float = 0.0
 
 
 class RouterPipeline:
@@ -68,6 +72,7 @@ class RouterPipeline:
         self._access: dict[str, Access] = {}
         self._held: ParkingLot[Passing] = ParkingLot(MAX_HELD)
         self._unknown: ParkingLot[Passing] = ParkingLot(MAX_UNKNOWN)
+        self._sought: ParkingLot[Passing] = ParkingLot(MAX_SOUGHT)
         self._now = 0.0
 
     def handle(self, exchange: Exchange) -> None:
@@ -112,11 +117,13 @@ class RouterPipeline:
             self._give_up(parked, late)
         for parked in self._unknown.overdue(now):
             self._give_up(parked, Unavailable("whose token this is was not found out in time"))
+        for parked in self._sought.overdue(now):
+            self._give_up(parked, _no_endpoint(parked.call.endpoint))
 
     def abort(self) -> None:
         """Ends everything: the process ends."""
         self.in_flight.abort()
-        for lot in (self._held, self._unknown):
+        for lot in (self._held, self._unknown, self._sought):
             for parked in lot:  # what waits behind one of them may be parked then
                 if lot.leave(parked):
                     self._refuse(parked.call, Unavailable("this server is shutting down"))
@@ -156,7 +163,8 @@ class RouterPipeline:
         assert self._table is not None
         entry = self._table.get(passing.endpoint)
         if entry is None:
-            raise EndpointNotFound(f"the serving endpoint {passing.endpoint[:128]} does not exist")
+            self._seek(passing)
+            return
         if entry.state is EntryState.STARTING:
             self._hold(passing)
             return
@@ -216,18 +224,31 @@ class RouterPipeline:
             raise Unavailable(f"endpoint {passing.endpoint} is starting, and many calls wait for it already")
         self._held.park(Parked(passing.exchange, passing, self._now + self._bounds.hold_seconds))
 
+    def _seek(self, passing: Passing) -> None:
+        """Waits a moment for news of an endpoint: whoever has just created it may call before we have heard of it."""
+        if self._bounds.news_seconds <= 0 or self._sought.full:
+            raise _no_endpoint(passing.endpoint)
+        self._sought.park(Parked(passing.exchange, passing, self._now + self._bounds.news_seconds))
+
     def _try_held(self) -> None:
         assert self._table is not None
         for parked in self._held:
-            passing = parked.call
-            entry = self._table.get(passing.endpoint)
-            if (entry is not None and entry.state is EntryState.STARTING) or not self._held.leave(parked):
-                continue
-            try:
-                assert passing.principal is not None
-                self._pass_on(passing, passing.principal)
-            except Exception as error:
-                self._refuse(passing, as_proxy_error(error))
+            entry = self._table.get(parked.call.endpoint)
+            if entry is None or entry.state is not EntryState.STARTING:
+                self._go_on(self._held, parked)
+        for parked in self._sought:
+            if parked.call.endpoint in self._table:
+                self._go_on(self._sought, parked)
+
+    def _go_on(self, lot: ParkingLot[Passing], parked: Parked[Passing]) -> None:
+        passing = parked.call
+        if not lot.leave(parked):
+            return
+        try:
+            assert passing.principal is not None
+            self._pass_on(passing, passing.principal)
+        except Exception as error:
+            self._refuse(passing, as_proxy_error(error))
 
     def _give_up(self, parked: Parked[Passing], error: ProxyError) -> None:
         if parked.exchange.done:  # its client has left
@@ -266,6 +287,10 @@ class RouterPipeline:
     def _label(self, passing: Passing) -> str:
         """The endpoint's name, if there is one of that name: callers must not make up labels."""
         return passing.endpoint if passing.endpoint in (self._table or ()) else ""
+
+
+def _no_endpoint(name: str) -> EndpointNotFound:
+    return EndpointNotFound(f"the serving endpoint {name[:128]} does not exist")
 
 
 def _shown(target: bytes) -> str:
