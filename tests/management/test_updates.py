@@ -262,6 +262,31 @@ async def test_a_rollback_asks_for_its_secrets_again(rest: httpx.AsyncClient, sh
     refused(await rest.post(back, json={"config_version": 1}), 400, "my_scope", "may not read")
 
 
+async def test_a_rollback_does_not_take_another_secret_for_the_scope_of_then(
+    rest: httpx.AsyncClient, shop: World, endpoint: str
+) -> None:
+    """The right to read the one would say nothing of the other."""
+    good(await rest.put(endpoint + "/config", json=config_of("gpt-4")))
+    good(await rest.get(endpoint))
+    shop.scopes["my_scope"].object_name = "another"
+    back = endpoint + "/config:rollback"
+    refused(await rest.post(back, json={"config_version": 1}), 400, "openai_config.openai_api_key: ", "not the one")
+
+
+async def test_a_rollback_to_a_scope_that_is_called_like_the_endpoints_secret(
+    rest: httpx.AsyncClient, shop: World
+) -> None:
+    shop.add_scope("chat-keys", key="sk-1")
+    first = entity(openai_api_key="{{secrets/chat-keys/key}}")
+    at = f"{API}/chat"
+    good(await rest.post(API, json={"name": "chat", "config": {"served_entities": [first]}}))
+    good(await rest.put(at + "/config", json=config_of("gpt-4o")))
+    good(await rest.get(at))
+    back = good(await rest.post(at + "/config:rollback", json={"config_version": 1}))
+    shown = (back.get("pending_config") or back["config"])["served_entities"][0]["external_model"]["openai_config"]
+    assert shown == {"openai_api_key": "{{secrets/chat-keys/key}}"}
+
+
 async def test_a_rollback_is_refused_while_an_update_runs(rest: httpx.AsyncClient, shop: World, endpoint: str) -> None:
     good(await rest.put(endpoint + "/config", json=UPDATE))
     good(await rest.get(endpoint))

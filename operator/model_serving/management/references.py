@@ -14,8 +14,10 @@ from typing import Any
 from model_serving.api.config import EndpointConfig
 from model_serving.api.endpoint import secret_refs
 from model_serving.api.names import kept_keys_name
+from model_serving.api.types import SecretRef
 from model_serving.management.call import Call
 from model_serving.management.convert.draft import Draft, Plaintext, SecretUse
+from model_serving.management.convert.problems import respelt
 from model_serving.management.errors import InvalidParameter, PermissionDenied
 from model_serving.stores import Denied, StoreError
 
@@ -58,15 +60,25 @@ async def check_refs(call: Call, object_name: str, config: EndpointConfig) -> No
     """That every reference of a config of old still has its key, and that the caller may read it."""
     kept_name = kept_keys_name(object_name)
     refs = secret_refs(config)
-    kept = await kept_keys(call, kept_name) if any(ref.name == kept_name for _, ref in refs) else {}
-    for path, ref in refs:
-        if ref.name != kept_name:
-            await _scope_ref(call, SecretUse(f"config.{path}", ref.scope or ref.name, ref.key))
+    kept = await kept_keys(call, kept_name) if any(_is_kept(ref, kept_name) for _, ref in refs) else {}
+    for path, ref in ((f"config.{respelt(path)}", ref) for path, ref in refs):
+        if not _is_kept(ref, kept_name):
+            await _require_same(call, SecretUse(path, ref.scope or ref.name, ref.key), ref)
         elif ref.key not in kept:
             raise InvalidParameter(
-                f"config.{path}: the key that this version was given in plain text is gone: "
+                f"{path}: the key that this version was given in plain text is gone: "
                 "send the config again, with the key"
             )
+
+
+async def _require_same(call: Call, use: SecretUse, ref: SecretRef) -> None:
+    """That the caller may read what `ref` names: by now another Secret may have the scope's name."""
+    found = await _scope_ref(call, use)
+    if found["name"] != ref.name:
+        raise InvalidParameter(
+            f"{use.path}: the secret scope {use.scope} is not the one that this version was made with: "
+            "send the config again, with the scope that is there now"
+        )
 
 
 async def _scope_ref(call: Call, use: SecretUse) -> dict[str, str]:
@@ -104,7 +116,12 @@ async def kept_keys(call: Call, kept_name: str) -> Mapping[str, bytes]:
 
 def keys_in(kept_name: str, configs: Iterable[Any]) -> set[str]:
     """The keys of the Secret `kept_name` that configs name."""
-    return {ref.key for config in configs for _, ref in secret_refs(config) if ref.name == kept_name}
+    return {ref.key for config in configs for _, ref in secret_refs(config) if _is_kept(ref, kept_name)}
+
+
+def _is_kept(ref: SecretRef, kept_name: str) -> bool:
+    """Whether it names a key of the endpoint's own Secret; a scope may be called as that is."""
+    return ref.name == kept_name and ref.scope is None
 
 
 async def unused(call: Call, kept_name: str, configs: Iterable[Any]) -> dict[str, None]:
