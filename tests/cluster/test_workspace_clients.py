@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.clients.workspace import SECRETS, execute, surroundings
+from tests.clients.workspace import ENDPOINTS, SECRETS, execute, surroundings
 from tests.cluster import samples
 from tests.cluster.installed import PROVIDER, Installed, apply_folder, rolled_out
 from tests.cluster.test_workspace_router import ACCOUNT, SETTINGS, WORKSPACE, may
@@ -36,6 +36,8 @@ def around(installed: Installed, tmp_path_factory: pytest.TempPathFactory) -> It
     rolled_out(cluster, ACCOUNT, space)
     host, token = cluster.service_url(ACCOUNT, space), cluster.token(CALLER)
     with httpx.Client(base_url=host, headers={"Authorization": f"Bearer {token}"}, timeout=60) as client:
+        # The router is ready without management, so that a rolled-out door may have none for a moment.
+        cluster.wait_for(lambda: client.get(ENDPOINTS).status_code == 200, 60, "management")
         made = client.post(f"{SECRETS}/scopes/create", json={"scope": "my_scope"})
         assert made.status_code == 200, made.text
         put = {"scope": "my_scope", "key": "my_openai_api_key", "string_value": samples.PROVIDER_KEY}
