@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from model_serving.stores import Denied, Verb
-from tests.management.memory import ALICE, World
+from model_serving.stores import Away, Denied, Stored, Verb
+from tests.management.memory import ALICE, MemoryEndpoints, World
 from tests.management.rest import API, AT, NAME, create_body, entity, good, refused
 
 
@@ -154,3 +154,58 @@ async def test_a_secret_that_the_caller_may_not_read_is_refused(rest: httpx.Asyn
     shop.scopes["my_scope"].readers = frozenset({"somebody"})
     refused(await rest.post(API, json=create_body()), 400, "my_scope", "my_openai_api_key", "may not read")
     assert not shop.records
+
+
+async def test_an_endpoint_that_was_made_without_an_answer_keeps_its_key(
+    rest: httpx.AsyncClient, shop: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Away says that it may have been done: without its key it would never serve."""
+    create = MemoryEndpoints.create
+
+    async def unanswered(self: MemoryEndpoints, *args: Any) -> Stored:
+        await create(self, *args)
+        raise Away("no answer")
+
+    monkeypatch.setattr(MemoryEndpoints, "create", unanswered)
+    refused(await rest.post(API, json=create_body(openai_api_key_plaintext="sk-1")), 503, "no answer")
+    (secret,) = shop.owned.values()
+    assert named(shop) == "sk-1" and secret.owner == shop.endpoint(NAME).metadata.uid
+
+
+async def test_an_endpoint_that_was_not_made_leaves_no_key_when_the_platform_was_away(
+    rest: httpx.AsyncClient, shop: World
+) -> None:
+    async def away(verb: str, name: str) -> None:
+        raise Away("no answer")
+
+    shop.before_write = away
+    refused(await rest.post(API, json=create_body(openai_api_key_plaintext="sk-1")), 503, "no answer")
+    assert not shop.owned
+
+
+async def test_an_update_that_was_written_without_an_answer_keeps_its_key(
+    rest: httpx.AsyncClient, shop: World, endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = MemoryEndpoints.replace
+
+    async def unanswered(self: MemoryEndpoints, *args: Any) -> Stored:
+        await replace(self, *args)
+        raise Away("no answer")
+
+    monkeypatch.setattr(MemoryEndpoints, "replace", unanswered)
+    refused(await rest.put(endpoint + "/config", json=plain("sk-2")), 503, "no answer")
+    assert named(shop) == "sk-2"
+
+
+async def test_a_deletion_leaves_the_keys_of_the_next_endpoint_of_that_name(
+    rest: httpx.AsyncClient, shop: World, endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delete = MemoryEndpoints.delete
+
+    async def followed(self: MemoryEndpoints, *args: Any) -> None:
+        await delete(self, *args)
+        good(await rest.post(API, json=create_body(openai_api_key_plaintext="sk-next")))
+
+    monkeypatch.setattr(MemoryEndpoints, "delete", followed)
+    good(await rest.delete(endpoint))
+    assert kept(shop) == ["sk-next"] and named(shop) == "sk-next"

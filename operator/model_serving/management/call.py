@@ -41,7 +41,7 @@ class Call:
     caller: Caller
     path: dict[str, str] = field(default_factory=dict)
     query: dict[str, str] = field(default_factory=dict)
-    body: dict[str, Any] = field(default_factory=dict)
+    body: dict[str, Any] = field(default_factory=dict, repr=False)  # it may hold keys
     base_url: str = ""
     """Scheme and host as the client spelt them."""
     patience: Patience = field(default_factory=Patience)

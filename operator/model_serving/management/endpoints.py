@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,9 +17,9 @@ from model_serving.management.convert.draft import draft_create, filled
 from model_serving.management.convert.problems import rest_problems
 from model_serving.management.convert.rest import summary_body
 from model_serving.management.errors import AlreadyExists, InvalidParameter
-from model_serving.management.references import resolve
+from model_serving.management.references import resolve, unused
 from model_serving.management.writing import allowed, detailed, endpoint_of, forgive, warned, watched
-from model_serving.stores import Stored, Taken
+from model_serving.stores import Away, Stored, StoreError, Taken
 
 ENDPOINTS = "/api/2.0/serving-endpoints"
 ENDPOINT = ENDPOINTS + "/{name}"
@@ -56,12 +57,26 @@ async def _create(call: Call, endpoint: ServingEndpoint, keys: Mapping[str, byte
     except BaseException as error:
         if stored is not None:
             await forgive(call, "taking back an endpoint", call.platform.endpoints.delete(call.caller, stored))
-        if keys:
+        unsure = isinstance(error, Away | CancelledError)
+        if keys and not (unsure and await _is_there(call, endpoint)):
             undone = secrets.write_owned(call.caller, kept_name, dict.fromkeys(keys))
             await forgive(call, "taking back keys", undone)
         if isinstance(error, Taken):
             raise _taken(endpoint.endpoint_name) from None
         raise
+
+
+async def _is_there(call: Call, endpoint: ServingEndpoint) -> bool:
+    """Whether an endpoint may have been made although nobody said so: without its keys it would never serve."""
+    try:
+        found = await call.platform.endpoints.find(endpoint.endpoint_name)
+    except StoreError:
+        return True
+    if found is None:
+        return False
+    kept_name = kept_keys_name(endpoint.metadata.name)
+    await forgive(call, "giving keys to their endpoint", call.platform.secrets.adopt(call.caller, kept_name, found))
+    return True
 
 
 def _taken(name: str) -> AlreadyExists:
@@ -93,15 +108,13 @@ async def get_endpoint(call: Call) -> dict[str, Any]:
 async def delete_endpoint(call: Call) -> dict[str, Any]:
     """With its keys: whoever makes an endpoint of that name next must not meet them."""
     stored = await readable(call.platform, call.caller, call.name)
+    kept_name = kept_keys_name(stored.endpoint.metadata.name)
+    # Read before: what is there after it may belong to the next endpoint of that name.
+    keys = await unused(call, kept_name, ())
     await allowed(call, stored, call.platform.endpoints.delete(call.caller, stored))
-    await forgive(call, "removing keys", _remove_keys(call, kept_keys_name(stored.endpoint.metadata.name)))
+    if keys:
+        await forgive(call, "removing keys", call.platform.secrets.write_owned(call.caller, kept_name, keys))
     return warned(stored, {})
-
-
-async def _remove_keys(call: Call, kept_name: str) -> None:
-    kept = await call.platform.secrets.owned(call.caller, kept_name)
-    if kept:
-        await call.platform.secrets.write_owned(call.caller, kept_name, dict.fromkeys(kept))
 
 
 def _rows(path: str) -> list[Operation]:

@@ -7,6 +7,7 @@ text are written before the config that names them, and keys that no kept versio
 from __future__ import annotations
 
 import secrets as randomness
+from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,7 +39,7 @@ from model_serving.management.writing import (
     warned,
     watched,
 )
-from model_serving.stores import Changed, Locked, Stored
+from model_serving.stores import Away, Changed, Locked, Stored
 
 CONFIG = ENDPOINT + "/config"
 _ENDED = (ConfigUpdateState.UPDATE_FAILED, ConfigUpdateState.UPDATE_CANCELED)
@@ -132,17 +133,16 @@ async def _write(call: Call, stored: Stored, proposal: Proposal) -> Stored:
     kept_name, secrets = kept_keys_name(stored.endpoint.metadata.name), call.platform.secrets
     if not proposal.new:
         return await replace(call, stored, proposal.endpoint)
-    done = False
     try:
         await secrets.write_owned(call.caller, kept_name, proposal.new)
         await secrets.adopt(call.caller, kept_name, stored)
-        written = await replace(call, stored, proposal.endpoint)
-        done = True
-        return written
-    finally:
-        if not done:
-            undone = secrets.write_owned(call.caller, kept_name, dict.fromkeys(proposal.new))
-            await forgive(call, "taking back keys", undone)
+        return await replace(call, stored, proposal.endpoint)
+    except (Away, CancelledError):
+        raise  # it may have been written all the same; keys that nothing names go with the next update
+    except BaseException:
+        undone = secrets.write_owned(call.caller, kept_name, dict.fromkeys(proposal.new))
+        await forgive(call, "taking back keys", undone)
+        raise
 
 
 async def _unneeded(call: Call, stored: Stored) -> dict[str, None]:
