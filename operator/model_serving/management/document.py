@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
 from model_serving import __version__
 from model_serving.management.call import Call, Operation
-from model_serving.management.schemas import ref, schemas
+from model_serving.management.model_schemas import ref
+from model_serving.management.schemas import schemas
 
 DOCUMENT = "/api/2.0/openapi.json"
 _ERRORS = {
@@ -29,8 +31,10 @@ _ERRORS = {
 def document_operation(operations: Sequence[Operation]) -> Operation:
     """The row that serves the document of `operations`."""
 
+    built = cache(lambda: build_document(operations))
+
     async def get_document(call: Call) -> Response:
-        return JSONResponse(build_document(operations))
+        return JSONResponse(built())
 
     return Operation("GET", DOCUMENT, get_document, "This document")
 

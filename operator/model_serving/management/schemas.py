@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel
-
-from model_serving.api.external_model import BLOCKS, Provider, Task
-from model_serving.api.policy import AiGateway, EmailNotifications, PermissionLevel, RateLimit
+from model_serving.api.config import AutoCaptureConfig, ServedEntity
+from model_serving.api.policy import AiGateway, EmailNotifications, PermissionLevel, RateLimit, Tag
 from model_serving.api.status import ConfigUpdateState, DeploymentState, ReadyState
 from model_serving.management import errors
+from model_serving.management.model_schemas import Schema, models, properties, ref
 from model_serving.stores import Permission
-
-Schema = dict[str, Any]
 
 _NAME: Schema = {
     "type": "string",
@@ -41,11 +38,6 @@ def _some(items: Schema) -> Schema:
     return {**_list(items), "minItems": 1}
 
 
-def ref(name: str) -> Schema:
-    """A reference to one of the schemas below."""
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
 def _words(words: Any) -> Schema:
     return {"type": "string", "enum": [str(word) for word in words]}
 
@@ -55,46 +47,21 @@ def _codes() -> list[str]:
     return sorted({kind.code for kind in kinds})
 
 
-def _of_models(*models: type[BaseModel]) -> dict[str, Schema]:
-    """Schemas of the resource's models in REST spelling, with those that they refer to."""
-    found: dict[str, Schema] = {}
-    for model in models:
-        schema = _plain(model.model_json_schema(by_alias=False, ref_template="#/components/schemas/{model}"))
-        found |= schema.pop("$defs", {})
-        found[model.__name__] = schema
-    return found
-
-
-def _plain(value: Any) -> Any:
-    """Without Kubernetes' extensions."""
-    if isinstance(value, list):
-        return [_plain(each) for each in value]
-    if not isinstance(value, dict):
-        return value
-    return {name: _plain(each) for name, each in value.items() if not name.startswith("x-kubernetes-")}
-
-
 def _requests() -> dict[str, Schema]:
-    blocks = {
-        block: {"type": "object", "description": "Settings and keys of that provider."} for block in BLOCKS.values()
+    percentage = {
+        "anyOf": [
+            {"type": "integer", "minimum": 0, "maximum": 100},
+            {"type": "string", "pattern": "^(100|[1-9]?[0-9])$"},
+        ]
     }
-    model = _object(
-        ("name", "provider", "task"), name=_TEXT, provider=_words(Provider), task=_words(Task), **blocks
-    )  # fmt: skip
-    entity = _object(name=_NAME, external_model=ref("ExternalModel"), entity_name=_TEXT, entity_version=_TEXT)
-    percentage = {"type": "integer", "minimum": 0, "maximum": 100}
     route = _object(
         ("traffic_percentage",), served_entity_name=_NAME, served_model_name=_NAME, traffic_percentage=percentage
     )  # fmt: skip
-    tag = _object(("key",), key=_TEXT, value=_TEXT)
     notifications = _object(email_notifications=ref("EmailNotifications"))
     return {
-        "ExternalModel": model,
-        "ServedEntity": entity,
-        "Tag": tag,
         "Config": _object(
             ("served_entities",), served_entities=_some(ref("ServedEntity")),
-            traffic_config=_object(("routes",), routes=_some(route)),
+            traffic_config=_object(("routes",), routes=_some(route)), auto_capture_config=ref("AutoCaptureConfig"),
         ),
         "CreateEndpoint": _object(
             ("name", "config"), name=_NAME, config=ref("Config"), ai_gateway=ref("AiGateway"),
@@ -106,15 +73,21 @@ def _requests() -> dict[str, Schema]:
         "TagsPatch": _object(add_tags=_list(ref("Tag")), delete_tags=_list(_TEXT)),
         "Notifications": notifications,
         "Telemetry": _object(telemetry_config={"type": "object"}),
-        **_of_models(AiGateway, EmailNotifications, RateLimit),
+        **models(ServedEntity, AutoCaptureConfig, AiGateway, EmailNotifications, RateLimit, Tag),
     }  # fmt: skip
 
 
 def _answers() -> dict[str, Schema]:
     state = _object(("ready", "config_update"), ready=_words(ReadyState), config_update=_words(ConfigUpdateState))
     entity_state = _object(deployment=_words(DeploymentState), deployment_state_message=_TEXT)
-    served = {"allOf": [ref("ServedEntity"), _object(state=entity_state)]}
-    config = _object(served_entities=_list(served), config_version={"type": "integer"})
+    served = _object(
+        ("name", "state"), **properties(ServedEntity), type=_TEXT, state=entity_state, creator=_TEXT,
+        creation_timestamp=_MILLISECONDS,
+    )  # fmt: skip
+    config = _object(
+        ("served_entities", "traffic_config", "config_version"), served_entities=_list(served),
+        traffic_config=_object(("routes",)), config_version={"type": "integer", "minimum": 1},
+    )  # fmt: skip
     endpoint = _object(
         ("name", "id", "state"), name=_TEXT, id=_TEXT, creator=_TEXT, state=state, config=config,
         pending_config=config, tags=_list(ref("Tag")), task=_TEXT, permission_level=_words(PermissionLevel),

@@ -89,8 +89,8 @@ async def delete_secret(call: Call) -> dict[str, Any]:
 async def get_secret(_: Call) -> dict[str, Any]:
     """Refused for everybody."""
     raise BadRequest(
-        "values of secrets cannot be read back through this API: name them as {{secrets/SCOPE/KEY}} where they are "
-        "used, or put them anew"
+        "key: values of secrets cannot be read back through this API: name them as {{secrets/SCOPE/KEY}} where they "
+        "are used, or put them anew"
     )
 
 
