@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from model_serving.proxy.settings import ProcessSettings
-from model_serving.proxy_config import EntryState
+from model_serving.proxy_config import EntryState, Grant
 from tests.fakes.upstream import FakeUpstream
 from tests.proxy.fronts import AUTH, INVOCATIONS, ask, entry, set_table, told
 from tests.proxy.harness import Running, call, request_bytes, until
@@ -91,6 +91,16 @@ async def test_held_calls_count_as_under_way() -> None:
         assert (await ask(front)).status == 429
         set_table(front)
         assert {answer.status for answer in await asyncio.gather(*waiting)} == {404}
+
+
+@pytest.mark.parametrize("state", [EntryState.STARTING, EntryState.NOT_READY])
+async def test_who_may_not_query_neither_waits_nor_hears_what_is_wrong(state: EntryState) -> None:
+    async with told() as front:
+        message = "the Secret vault has no key openai"
+        set_table(front, ep=entry(state=state, message=message, grants=[Grant("user", "ada", "CAN_VIEW")]))
+        answer = await ask(front)
+        assert (answer.status, answer.json["error_code"]) == (403, "PERMISSION_DENIED")
+        assert b"vault" not in answer.body and not held(front)
 
 
 async def test_an_endpoint_that_goes_while_calls_wait_is_404_for_them() -> None:

@@ -165,6 +165,9 @@ class RouterPipeline:
         if entry is None:
             self._seek(passing)
             return
+        if entry.state is not EntryState.READY:
+            # No place to wait for others, and no word to them of what is wrong: it may name Secrets.
+            self._access[passing.endpoint].require_query(principal, passing.endpoint)
         if entry.state is EntryState.STARTING:
             self._hold(passing)
             return
