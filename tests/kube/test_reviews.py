@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
@@ -95,3 +96,15 @@ async def test_a_client_certificate_would_speak_for_every_caller(client: Client)
     client.connection = Connection(client.connection.server, client_certificate="PEM", client_key="PEM")
     with pytest.raises(RuntimeError, match="client certificate"):
         client.acting_as("hers")
+
+
+async def test_a_cookie_of_one_caller_does_not_go_with_anothers_token(api: FakeKubeApi) -> None:
+    """Something in front of the API server may set some, and believe them more than a token."""
+    seen: list[dict[str, str]] = []
+    spy = Failure(200, lambda r: seen.append(dict(r.cookies)) is None, times=2, headers={"Set-Cookie": "session=alice"})
+    api.failures.append(spy)
+    by_name = replace(api.connection, server=api.connection.server.replace("127.0.0.1", "localhost"))
+    async with Client(by_name) as client:
+        for token in ("alice-token", "bob-token"):
+            await client.acting_as(token).get(CONFIG_MAPS, "a", "x")
+    assert seen == [{}, {}]

@@ -46,6 +46,8 @@ def open_session(connection: Connection, counts: RequestCounts | None = None) ->
         connector=aiohttp.TCPConnector(limit=0, ssl=True if ssl is None else ssl),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
         headers={"User-Agent": USER_AGENT},
+        # One session acts for many callers: what the server would remember of one must not go with another's token.
+        cookie_jar=aiohttp.DummyCookieJar(),
         middlewares=(authenticate, count),
     )
 

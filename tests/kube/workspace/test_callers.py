@@ -75,6 +75,17 @@ async def test_many_calls_at_once_ask_once_and_one_who_leaves_takes_nothing_away
     assert api.people.reviews == 1
 
 
+async def test_made_up_tokens_leave_the_api_server_to_others(
+    api: FakeKubeApi, callers: KubeCallers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_REVIEWS", 30)
+    api.delay = 0.05
+    found = await asyncio.gather(*(callers.identify(f"made-up-{n}") for n in range(40)), return_exceptions=True)
+    assert api.peak <= module.REVIEWS_AT_ONCE
+    assert sum(isinstance(each, Away) for each in found) == 10 and found.count(None) == 30
+    assert await callers.identify("alice-token") is not None
+
+
 async def test_only_so_many_callers_are_remembered(
     api: FakeKubeApi, callers: KubeCallers, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,8 @@ import asyncio
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 from model_serving.api.endpoint import GROUP, PLURAL
@@ -19,6 +20,10 @@ from model_serving.stores import Away, Caller, Denied, Verb
 IDENTITY_SECONDS = 60.0
 RIGHTS_SECONDS = 5.0
 MOST = 4096
+REVIEWS_AT_ONCE = 8
+"""Of tokens that are not known: whoever sends made-up ones must not take the API server from those who are known."""
+MOST_REVIEWS = 128
+"""With those that wait."""
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -70,12 +75,16 @@ class KubeCallers:
         self._namespace = namespace
         self._names: Memory[str, tuple[str, frozenset[str]] | None] = Memory(IDENTITY_SECONDS, clock)
         self._rights: Memory[tuple[str, Verb, str], bool] = Memory(RIGHTS_SECONDS, clock)
+        self._room = asyncio.Semaphore(REVIEWS_AT_ONCE)
+        self._reviews = 0
 
     async def identify(self, token: str) -> Caller | None:
         """By SelfSubjectReview. What is not known is not remembered."""
 
         async def ask() -> tuple[str, frozenset[str]] | None:
-            found = await review(self._client, token)
+            with self._place():
+                async with self._room:
+                    found = await review(self._client, token)
             return (found.name, found.groups) if found else None
 
         try:
@@ -88,6 +97,17 @@ class KubeCallers:
         except KubeError:
             raise Away("asking the cluster whose token that is: no answer, try again in a few seconds") from None
         return Caller(*known, token=token) if known else None
+
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        """For one review. `Away` when too many are waiting."""
+        if self._reviews >= MOST_REVIEWS:
+            raise Away("asking the cluster whose token that is: many wait for that already, try again in a few seconds")
+        self._reviews += 1
+        try:
+            yield
+        finally:
+            self._reviews -= 1
 
     async def may(self, caller: Caller, verb: Verb, object_name: str = "") -> bool:
         """By SelfSubjectAccessReview."""
