@@ -102,6 +102,12 @@ REFUSED: dict[str, tuple[str, str, dict[str, Any], str]] = {
         {"fallback_config": {"enabled": True}},
         "fallback_config",
     ),
+    "a tag twice, told in one line": (
+        "PATCH",
+        "/tags",
+        {"add_tags": [{"key": "a\nb"}, {"key": "a\nb"}]},
+        "a?b",
+    ),
     "a tag without key": ("PATCH", "/tags", {"add_tags": [{"value": "x"}]}, "add_tags[0]"),
     "tags that are no list": ("PATCH", "/tags", {"add_tags": "a"}, "add_tags"),
     "addresses that are no list": (

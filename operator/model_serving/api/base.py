@@ -168,12 +168,17 @@ def _unique(*keys: str) -> Callable[[list[Any]], list[Any]]:
         for item in items:
             key = tuple(getattr(item, k) for k in keys)
             if key in seen:
-                named = ", ".join(f"{camel(k)} {value!s}" for k, value in zip(keys, key, strict=True))
+                named = ", ".join(f"{camel(k)} {_legible(value)}" for k, value in zip(keys, key, strict=True))
                 raise rules_broken([("", f"Duplicate value: {named} stands in the list twice, remove one")])
             seen.add(key)
         return items
 
     return check
+
+
+def _legible(value: Any) -> str:
+    """A value in a message, which is one line."""
+    return "".join(c if c.isprintable() else "?" for c in str(value))
 
 
 def list_map(*keys: str, most: int, least: int = 0) -> tuple[Any, ...]:
