@@ -165,6 +165,21 @@ async def test_a_request_that_takes_too_long_is_504() -> None:
         assert (answer.status, answer.json["error_code"]) == (504, "DEADLINE_EXCEEDED")
 
 
+async def test_management_that_hangs_leaves_room_for_calls(upstream: FakeUpstream) -> None:
+    process = ProcessSettings(max_in_flight=4)
+    async with FakeUpstream(scripts=[silence()] * 4) as fake, told(process=process, **at(fake)) as front:
+        set_table(front, ep=entry(upstream.port))
+        service: Any = front.service
+        hanging = [asyncio.create_task(call(front.port, LIST, headers=AUTH)) for _ in range(2)]
+        await until(lambda: len(service.pipeline.in_flight) == 2)
+        answer = await call(front.port, LIST, headers=AUTH)
+        assert (answer.status, answer.json["error_code"]) == (503, "TEMPORARILY_UNAVAILABLE")
+        assert (await ask(front)).status == 200
+        for each in hanging:
+            each.cancel()
+        await asyncio.gather(*hanging, return_exceptions=True)
+
+
 async def test_requests_are_counted_and_logged_apart_from_calls() -> None:
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb") as log:

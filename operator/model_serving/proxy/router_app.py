@@ -29,6 +29,8 @@ from model_serving.proxy_config import News, ProxyStatus
 
 LOOK_SECONDS = 1.0
 """How often files are looked at."""
+MANAGEMENT_SHARE = 8
+"""One part in so many of what may be under way is for management, another waits: if it hangs, there is room for calls."""
 
 NEWS_SECONDS = 1.0
 """How long news of a new endpoint may take to arrive through a feed. (The parent of a router tells it at once.)"""
@@ -55,7 +57,9 @@ class RouterService:
         self._discovery = Discovery(settings.workspace_id, settings.oidc_issuer)
         self._state = RouterState(settings, fed=feed is not None)
         self._pool = Pool(loop, lambda origin, address: "", PoolSettings(tls=self._state.proxy_tls.context))
-        services = RouterServices(self._pool, Balancer(), self._journal)
+        share = max(process.max_in_flight // MANAGEMENT_SHARE, 1)
+        self._management = Pool(loop, lambda origin, address: "", PoolSettings(connections=share, waiting=share))
+        services = RouterServices(self._pool, Balancer(), self._journal, self._management)
         news = NEWS_SECONDS if feed is not None else 0.0
         bounds = RouterBounds(process.max_in_flight, process.max_request_seconds, settings.hold_seconds, news)
         self.pipeline = RouterPipeline(services, ids, bounds, self._discovery)
@@ -120,6 +124,7 @@ class RouterService:
         self.admin.sweep(now, wall)
         self.pipeline.sweep(now)
         self._pool.sweep(now)
+        self._management.sweep(now)
         if self._feeding is not None:
             self._feeding.tick(now)
         if now >= self._next_look:
@@ -138,6 +143,7 @@ class RouterService:
             self.pipeline.reviews.close()
         self.pipeline.abort()
         self._pool.close()
+        self._management.close()
         self._journal.close()
 
     def _take(self, news: News) -> None:

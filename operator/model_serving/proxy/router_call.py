@@ -36,6 +36,8 @@ class RouterServices:
     pool: Pool
     balancer: Balancer
     journal: RouterJournal
+    management: Pool
+    """Connections to management, apart from those to proxies."""
 
 
 class RoutedCall:

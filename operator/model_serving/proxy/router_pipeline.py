@@ -186,7 +186,7 @@ class RouterPipeline:
         if len(request.body) > MAX_BODY_BYTES:
             raise TooLarge(f"the request's body is too large: at most {MAX_BODY_BYTES} bytes")
         services, scheme = self._services, scheme_of(request.headers, self.tls)
-        delivery = ManagementCall(services.pool, services.journal, passing, self.management, scheme)
+        delivery = ManagementCall(services.management, services.journal, passing, self.management, scheme)
         Relay(passing.exchange, delivery, self.in_flight, self._timeouts).start()
 
     # Calls that wait
