@@ -30,7 +30,7 @@ from model_serving.proxy_config import News, ProxyStatus
 LOOK_SECONDS = 1.0
 """How often files are looked at."""
 MANAGEMENT_SHARE = 8
-"""One part in so many of what may be under way is for management, another waits: if it hangs, there is room for calls."""
+"""One part in so many of all that may be under way is for management, another may wait: calls keep the rest."""
 
 NEWS_SECONDS = 1.0
 """How long news of a new endpoint may take to arrive through a feed. (The parent of a router tells it at once.)"""
