@@ -242,3 +242,18 @@ async def test_what_a_killed_runner_left_half_done_is_put_right(house: House) ->
     assert sorted(house.values()) == ["default/it-keys/a", "default/provider/a", "default/s/k"]
     delete_endpoint(house.store, house.files, stored.endpoint)
     assert sorted(house.values()) == ["default/s/k"]
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["after its row", "before its row"])
+async def test_a_runner_that_is_killed_while_it_keeps_a_key_leaves_none_behind(
+    house: House, monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    write = house.store.secrets.write
+    monkeypatch.setattr(house.store.secrets, "write", lambda row: (write(row) if known else None, killed()))
+    with pytest.raises(KeyboardInterrupt):
+        await house.secrets.write_owned(ROOT, "chat-keys", {"a": b"1"})
+    sweep_secrets(house.store, house.files)
+    assert not house.values()

@@ -118,12 +118,14 @@ class LocalSecrets:
         with saved(f"writing Secret {object_name}"):
             row = self._store.secrets.find((NAMESPACE, object_name)) or SecretRow((NAMESPACE, object_name))
             self._require_owner(row, caller)
-            self._write(row, values)
-            if write_times(self._folder, row.key):
-                self._store.secrets.write(row)
-            else:
-                remove_secret(self._folder, row.key)
-                self._store.secrets.forget(row.key)
+            # First: of a Secret whose making is cut short, whoever clears up must know.
+            self._store.secrets.write(row)
+            try:
+                self._write(row, values)
+            finally:
+                if not write_times(self._folder, row.key):
+                    remove_secret(self._folder, row.key)
+                    self._store.secrets.forget(row.key)
 
     async def adopt(self, caller: Caller, object_name: str, owner: Stored) -> None:
         """Makes `owner` the owner of that Secret. `Denied`, `Unknown`."""
