@@ -151,14 +151,19 @@ async def test_a_service_account_may_call_itself_a_user(client: httpx.AsyncClien
     assert given(answer)[1:] == [{"service_principal_name": ROBOT, "permission_level": "CAN_MANAGE"}]
 
 
-async def test_a_service_account_that_created_the_endpoint_is_shown_as_one(
+async def test_a_creator_is_shown_to_others_as_inherited_so_that_terraform_plans_no_removal(
     client: httpx.AsyncClient, world: World
 ) -> None:
     path = await make(world, creator=ROBOT)
-    for sent in ([], [{"user_name": ROBOT, "permission_level": "CAN_MANAGE"}]):
-        answer = await client.put(path, json={LIST: sent})
-        assert given(answer) == [{"service_principal_name": ROBOT, "permission_level": "CAN_MANAGE"}]
+    robot = {"service_principal_name": ROBOT, "permission_level": "CAN_MANAGE"}
+    for method in ("PUT", "PATCH", "GET"):
+        answer = await client.request(method, path, json={LIST: []})
+        (permission,) = answer.json()[LIST][0]["all_permissions"]
+        assert permission == {"permission_level": "CAN_MANAGE", "inherited": True}
         assert in_yaml(world) == []
+    for sent in (robot, {"user_name": ROBOT, "permission_level": "CAN_MANAGE"}):
+        assert given(await client.put(path, json={LIST: [sent]})) == [robot], "what was sent comes back"
+        assert [entry["name"] for entry in in_yaml(world)] == ["robot"]
 
 
 async def test_a_manager_who_did_not_create_the_endpoint_is_stored(client: httpx.AsyncClient, world: World) -> None:

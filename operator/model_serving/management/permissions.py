@@ -13,7 +13,7 @@ from model_serving.api.endpoint import ServingEndpoint
 from model_serving.api.policy import PermissionLevel
 from model_serving.management.access import readable, shown
 from model_serving.management.call import Call, Operation
-from model_serving.management.convert.access_list import levels_of, read_levels, render, with_levels
+from model_serving.management.convert.access_list import Levels, levels_of, read_levels, render, with_levels
 from model_serving.management.errors import DoesNotExist
 from model_serving.management.writing import ATTEMPTS, busy, replace, warned
 from model_serving.stores import Changed, Stored
@@ -28,7 +28,7 @@ _DESCRIPTIONS = {
 
 async def get_permissions(call: Call) -> dict[str, Any]:
     """Who may do what."""
-    return render((await _found(call, PermissionLevel.CAN_VIEW)).endpoint)
+    return render((await _found(call, PermissionLevel.CAN_VIEW)).endpoint, call.caller.name)
 
 
 async def get_levels(call: Call) -> dict[str, Any]:
@@ -40,24 +40,22 @@ async def get_levels(call: Call) -> dict[str, Any]:
 
 async def set_permissions(call: Call) -> dict[str, Any]:
     """Replaces the list."""
-    return await _write(call, lambda endpoint: with_levels(endpoint, read_levels(call.body, endpoint)))
+    return await _write(call, lambda endpoint: read_levels(call.body, endpoint))
 
 
 async def update_permissions(call: Call) -> dict[str, Any]:
     """Merges into the list: principals that are not named keep what they have."""
-    return await _write(
-        call, lambda endpoint: with_levels(endpoint, levels_of(endpoint) | read_levels(call.body, endpoint))
-    )
+    return await _write(call, lambda endpoint: levels_of(endpoint) | read_levels(call.body, endpoint))
 
 
-async def _write(call: Call, decide: Callable[[ServingEndpoint], ServingEndpoint]) -> dict[str, Any]:
+async def _write(call: Call, decide: Callable[[ServingEndpoint], Levels]) -> dict[str, Any]:
     for _ in range(ATTEMPTS):
         stored = await _found(call, PermissionLevel.CAN_MANAGE)
-        wanted = decide(stored.endpoint)
+        wanted = with_levels(stored.endpoint, decide(stored.endpoint), call.caller.name)
         try:
             if wanted != stored.endpoint:
                 stored = await replace(call, stored, wanted)
-            return warned(stored, render(stored.endpoint))
+            return warned(stored, render(stored.endpoint, call.caller.name))
         except Changed:
             await asyncio.sleep(0)
     raise busy(stored.endpoint.endpoint_name)

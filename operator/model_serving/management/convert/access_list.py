@@ -1,8 +1,9 @@
 """`access_control_list` of the REST API ⇄ `spec.access`. Pure; called by `management/permissions.py`.
 
 A service principal is a ServiceAccount, `system:serviceaccount:NAMESPACE:NAME`; it may be sent as `user_name` too,
-because a client that runs as one calls itself so. The creator of an endpoint always manages it: shown with the others,
-accepted when sent, stored nowhere but in its annotation.
+because a client that runs as one calls itself so. The creator of an endpoint always manages it and is shown with the
+others: to itself as one of them, whether it sends itself (as Terraform does) or not; to others as inherited, unless
+somebody put it into the list. Terraform takes what is inherited for none of its business, and plans to remove the rest.
 """
 
 from __future__ import annotations
@@ -64,11 +65,8 @@ def read_levels(body: Mapping[str, Any], endpoint: ServingEndpoint) -> Levels:
 
 
 def levels_of(endpoint: ServingEndpoint) -> Levels:
-    """What an endpoint's list gives, its creator first. Of two entries for one principal the higher level counts."""
+    """What an endpoint's list gives. Of two entries for one principal the higher level counts."""
     levels: Levels = {}
-    creator = _creator(endpoint)
-    if creator is not None:
-        levels[creator] = PermissionLevel.CAN_MANAGE
     for entry in endpoint.spec.access or []:
         principal = _principal(entry, endpoint.metadata.namespace)
         if not includes(levels.get(principal), entry.permission_level):
@@ -76,12 +74,14 @@ def levels_of(endpoint: ServingEndpoint) -> Levels:
     return levels
 
 
-def with_levels(endpoint: ServingEndpoint, levels: Levels) -> ServingEndpoint:
-    """The endpoint with these levels and no others. Entries that mean the same stay as they were written.
+def with_levels(endpoint: ServingEndpoint, levels: Levels, caller: str) -> ServingEndpoint:
+    """The endpoint with these levels and no others. Entries that mean the same stay as they were written; a creator
+    that sends itself needs none.
 
     Raises `InvalidParameter` for more entries than an endpoint holds.
     """
     namespace, creator = endpoint.metadata.namespace, _creator(endpoint)
+    needless = creator if creator == _user(caller) else None
     known = {_principal(entry, namespace): entry for entry in endpoint.spec.access or []}
     entries = [
         known[principal].model_copy(update={"permission_level": level})
@@ -89,7 +89,7 @@ def with_levels(endpoint: ServingEndpoint, levels: Levels) -> ServingEndpoint:
         if principal in known
     ]
     for principal, level in levels.items():
-        if principal not in known and principal != creator:
+        if principal not in known and principal != needless:
             entries.append(_entry(principal, level, namespace, entries))
     if len(entries) > MOST_ENTRIES:
         text = f"the endpoint would have {len(entries)} entries, at most {MOST_ENTRIES} fit: give groups"
@@ -98,19 +98,25 @@ def with_levels(endpoint: ServingEndpoint, levels: Levels) -> ServingEndpoint:
     return endpoint.model_copy(update={"spec": endpoint.spec.model_copy(update={"access": access})})
 
 
-def render(endpoint: ServingEndpoint) -> dict[str, Any]:
-    """The permissions object of an endpoint."""
+def render(endpoint: ServingEndpoint, caller: str) -> dict[str, Any]:
+    """The permissions object of an endpoint, for one who asks. Its creator stands first."""
+    levels, creator = levels_of(endpoint), _creator(endpoint)
+    rows = [_row(principal, level) for principal, level in levels.items() if principal != creator]
+    if creator is not None:
+        own = creator == _user(caller) or levels.get(creator) is PermissionLevel.CAN_MANAGE
+        rows.insert(0, _row(creator, PermissionLevel.CAN_MANAGE, inherited=not own))
     return {
         "object_id": f"/serving-endpoints/{endpoint.databricks_id}",
         "object_type": "serving-endpoint",
-        LIST: [
-            {
-                _FIELD_OF[principal.kind]: principal.name,
-                "display_name": principal.name,
-                "all_permissions": [{"permission_level": str(level), "inherited": False}],
-            }
-            for principal, level in levels_of(endpoint).items()
-        ],
+        LIST: rows,
+    }
+
+
+def _row(principal: Principal, level: PermissionLevel, *, inherited: bool = False) -> dict[str, Any]:
+    return {
+        _FIELD_OF[principal.kind]: principal.name,
+        "display_name": principal.name,
+        "all_permissions": [{"permission_level": str(level), "inherited": inherited}],
     }
 
 
