@@ -154,9 +154,8 @@ class FakeKubeApi:
         if request.method == "GET":
             return web.json_response(_slim(request, found))
         if request.method == "DELETE":
-            wanted = (body.get("preconditions") or {}).get("uid")
-            if wanted and wanted != found["metadata"]["uid"]:
-                return _status(409, "Conflict", "the UID in the precondition does not match")
+            if not (body.get("preconditions") or {}).items() <= found["metadata"].items():
+                return _status(409, "Conflict", "a precondition does not hold")
             if found["metadata"].get("finalizers"):
                 self._store(key, _merged(found, {"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}))
             else:

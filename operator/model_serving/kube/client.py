@@ -198,11 +198,15 @@ class Client:
         path = resource.path(namespace, quote(name, safe=""))
         return await self._object(Request("PATCH", path, query, headers, encode(patch), safe=not is_list))
 
-    async def delete(self, resource: Resource, namespace: str | None, name: str, *, uid: str = "") -> None:
-        """Deletes in the background; that it is gone already is fine. `uid`: only that very object, else `Conflict`."""
+    async def delete(
+        self, resource: Resource, namespace: str | None, name: str, *, uid: str = "", version: str = ""
+    ) -> None:
+        """Deletes in the background; that it is gone already is fine. `uid`: only that very object, `version`: only as
+        it was with that resourceVersion, else `Conflict`."""
         options: Manifest = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}
-        if uid:
-            options["preconditions"] = {"uid": uid}
+        required = {name: value for name, value in (("uid", uid), ("resourceVersion", version)) if value}
+        if required:
+            options["preconditions"] = required
         path = resource.path(namespace, quote(name, safe=""))
         try:
             await self._send(Request("DELETE", path, {}, typed(JSON), encode(options)))

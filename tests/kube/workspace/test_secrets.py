@@ -262,6 +262,21 @@ async def test_two_who_keep_keys_at_once_both_do(api: FakeKubeApi, secrets: Kube
     assert set(await secrets.owned(ALICE, "chat-keys")) == {"key-0", "key-1"}
 
 
+async def test_a_key_that_is_added_while_the_last_one_goes_is_kept(api: FakeKubeApi, secrets: KubeSecrets) -> None:
+    """Two calls keep keys for one endpoint, and one of them takes its own back."""
+    await secrets.write_owned(ALICE, "chat-keys", {"mine": b"1"})
+
+    def added(request: Any) -> bool:
+        if request.method == "DELETE":
+            kept = api.get(SECRETS, "chat-keys")
+            api.put(SECRETS, {**kept, "data": {**kept["data"], "theirs": "Mg=="}})
+        return False
+
+    api.failures.append(Failure(500, added))
+    await secrets.write_owned(ALICE, "chat-keys", {"mine": None})
+    assert await secrets.owned(ALICE, "chat-keys") == {"theirs": b"2"}
+
+
 async def test_no_value_is_in_any_word(api: FakeKubeApi, secrets: KubeSecrets, caplog: Any) -> None:
     scope = await secrets.create_scope(ALICE, "my_scope")
     for status in (403, 409, 422, 500):

@@ -42,7 +42,7 @@ class OwnedSecrets:
             )
         if secret is not None and added and await self._is_left(secret):
             with told(self._secrets.deed(caller, "delete", f"the Secret {name} of a deleted endpoint")):
-                await self._secrets.delete(caller, name, secret["metadata"]["uid"])
+                await self._secrets.delete(caller, name, uid=secret["metadata"]["uid"])
             secret = None
         await self._write(caller, name, secret, values)
 
@@ -67,7 +67,15 @@ class OwnedSecrets:
                 await self._secrets.patch(caller, name, {"data": encoded(values)})
             return
         with told(self._secrets.deed(caller, "delete", f"the Secret {name}")):
-            await self._secrets.delete(caller, name, secret["metadata"]["uid"])
+            await self._delete(caller, secret, values)
+
+    async def _delete(self, caller: Caller, secret: Manifest, values: Mapping[str, bytes | None]) -> None:
+        """With its last key; not with one that somebody has added since."""
+        meta = secret["metadata"]
+        try:
+            await self._secrets.delete(caller, meta["name"], uid=meta["uid"], version=meta["resourceVersion"])
+        except Conflict:
+            await self._secrets.patch(caller, meta["name"], {"data": encoded(values)})
 
     async def _create(self, caller: Caller, name: str, values: Mapping[str, bytes]) -> None:
         try:

@@ -45,9 +45,9 @@ class SecretsClient:
         """Merges into one. `NotFound`."""
         return await self.acting(caller).patch(SECRETS, self.namespace, name, patch, manager=MANAGEMENT)
 
-    async def delete(self, caller: Caller, name: str, uid: str = "") -> None:
-        """Deletes one; that it is gone is fine."""
-        await self.acting(caller).delete(SECRETS, self.namespace, name, uid=uid)
+    async def delete(self, caller: Caller, name: str, *, uid: str = "", version: str = "") -> None:
+        """Deletes one, of that `uid` and resource `version` if given, else `Conflict`; that it is gone is fine."""
+        await self.acting(caller).delete(SECRETS, self.namespace, name, uid=uid, version=version)
 
     def deed(self, caller: Caller, verb: str, what: str) -> Deed:
         """For the words of a refusal."""
