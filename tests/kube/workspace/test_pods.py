@@ -103,3 +103,18 @@ async def test_logs_are_told_by_pod_with_the_run_before_a_crash(api: FakeKubeApi
     pods = Pods(client, NAMESPACE, AdminPages(seconds=1))
     assert await pods.logs("chat") == "==> a (previous run) <==\nbefore\n==> a <==\nnow\n"
     assert api.requests[-1][2]["tailLines"] == "200"
+
+
+async def test_a_deleted_namesakes_pods_are_left_out(
+    api: FakeKubeApi, client: Client, proxy: Callable[[], int]
+) -> None:
+    """They drain for minutes, and their lines name the callers of an endpoint that was somebody else's."""
+    for name, made in (("old", "2026-01-02T03:04:04Z"), ("new", "2026-01-02T03:04:05Z")):
+        each = pod(name, "127.0.0.1")
+        each["metadata"]["creationTimestamp"] = made
+        api.put(PODS, each)
+    api.logs = {("old", False): "ada called\n", ("new", False): "bob called\n"}
+    async with AdminPages(seconds=20) as pages:
+        pods = Pods(client, NAMESPACE, pages, port=proxy())
+        assert await pods.logs("chat", "2026-01-02T03:04:05Z") == "==> new <==\nbob called\n"
+        assert 'pod="old"' not in await pods.metrics("chat", "2026-01-02T03:04:05Z")

@@ -123,13 +123,15 @@ class KubeEndpoints:
 
     async def metrics(self, stored: Stored) -> str:
         """Of all pods."""
+        meta = stored.endpoint.metadata
         with told_of_reading("the proxies' metrics"):
-            return await self._pods.metrics(stored.endpoint.metadata.name)
+            return await self._pods.metrics(meta.name, meta.creation_timestamp)
 
     async def logs(self, stored: Stored) -> str:
         """Of all pods."""
+        meta = stored.endpoint.metadata
         with told_of_reading("the proxies' logs"):
-            return await self._pods.logs(stored.endpoint.metadata.name)
+            return await self._pods.logs(meta.name, meta.creation_timestamp)
 
     async def _revisions(self, name: str) -> list[Manifest]:
         selection = Selection(CONTROLLER_REVISIONS, self._namespace, labels=f"{ENDPOINT_LABEL}={name}")

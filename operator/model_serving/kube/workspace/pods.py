@@ -22,7 +22,10 @@ _HEAD = re.compile(r"# (?:HELP|TYPE) ([^ ]+)")
 
 
 class Pods:
-    """Reads the pods of endpoints with the workspace's own rights. `port`: the admin port of proxies."""
+    """Reads the pods of endpoints with the workspace's own rights. `port`: the admin port of proxies.
+
+    `since` is when an endpoint was made: an older pod is a deleted namesake's, whose callers are none of its business.
+    """
 
     def __init__(self, client: Client, namespace: str, pages: AdminPages, *, port: int = ADMIN_PORT) -> None:
         self._client = client
@@ -30,19 +33,21 @@ class Pods:
         self._pages = pages
         self._port = port
 
-    async def metrics(self, object_name: str) -> str:
+    async def metrics(self, object_name: str, since: str = "") -> str:
         """One page of all pods; those that do not answer are missing. Raises `KubeError`."""
-        pods = [pod for pod in await self._of(object_name) if _address(pod)]
+        pods = [pod for pod in await self._of(object_name, since) if _address(pod)]
         pages = await asyncio.gather(*(self._page(_address(pod)) for pod in pods))
         return merge_pages((pod["metadata"]["name"], page) for pod, page in zip(pods, pages, strict=True))
 
-    async def logs(self, object_name: str) -> str:
+    async def logs(self, object_name: str, since: str = "") -> str:
         """The latest lines of each pod, and those of its previous run if that ended badly. Raises `KubeError`."""
-        return "".join(await asyncio.gather(*(self._log(pod) for pod in await self._of(object_name))))
+        return "".join(await asyncio.gather(*(self._log(pod) for pod in await self._of(object_name, since))))
 
-    async def _of(self, object_name: str) -> list[Manifest]:
+    async def _of(self, object_name: str, since: str) -> list[Manifest]:
         selection = Selection(PODS, self._namespace, labels=selector_of_pods(object_name))
-        return sorted((await self._client.list(selection)).items, key=lambda pod: pod["metadata"]["name"])[:MOST_PODS]
+        found = (await self._client.list(selection)).items
+        own = [pod for pod in found if pod["metadata"].get("creationTimestamp", since) >= since]
+        return sorted(own, key=lambda pod: pod["metadata"]["name"])[:MOST_PODS]
 
     async def _log(self, pod: Manifest) -> str:
         name = pod["metadata"]["name"]
