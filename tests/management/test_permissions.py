@@ -13,7 +13,7 @@ from model_serving.api.validation import parse_endpoint
 from model_serving.management.app import build_app
 from model_serving.management.permissions import OPERATIONS
 from model_serving.stores import Caller, Changed, Verb
-from tests.management.memory import ALICE, BOB, CAROL, World
+from tests.management.memory import ALICE, BOB, CAROL, MemoryEndpoints, World
 
 LIST = "access_control_list"
 ROBOT = "system:serviceaccount:gen-ai:robot"
@@ -247,6 +247,14 @@ async def test_what_is_refused_names_the_field(client: httpx.AsyncClient, world:
     assert in_yaml(world) == []
 
 
+async def test_a_list_under_another_name_takes_nothing_away(client: httpx.AsyncClient, world: World) -> None:
+    path = await make(world)
+    await client.patch(path, json={LIST: [{"user_name": "bob", **QUERY}]})
+    answer = await client.put(path, json={"acl": [{"user_name": "bob", **QUERY}]})
+    assert (answer.status_code, answer.json()["message"]) == (400, f"acl: unknown field: the body needs {LIST}")
+    assert len(in_yaml(world)) == 1
+
+
 async def test_a_merge_beyond_what_fits_is_refused(client: httpx.AsyncClient, world: World) -> None:
     path = await make(world)
     entries = [{"user_name": f"u{n}", **QUERY} for n in range(100)]
@@ -325,3 +333,22 @@ async def test_permissions_make_no_version(client: httpx.AsyncClient, world: Wor
     world.look("chat")
     assert world.endpoint("chat").status.config_version == 1
     assert world.endpoint("chat").status.state.config_update == "NOT_UPDATING"
+
+
+async def test_an_id_means_that_very_endpoint_and_no_namesake(
+    client: httpx.AsyncClient, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who lists and who finds may look before and after an endpoint was made anew."""
+    at = await make(world)
+    before = await world.platform().endpoints.all()
+    await world.platform().endpoints.delete(ALICE, before[0])
+    again = await make(world)
+
+    async def of_before(_: MemoryEndpoints) -> Any:
+        return before
+
+    monkeypatch.setattr(MemoryEndpoints, "all", of_before)
+    body = {LIST: [{"user_name": BOB.name, "permission_level": "CAN_MANAGE"}]}
+    assert at != again and (await client.put(at, json=body)).status_code == 404
+    assert (await client.get(at)).status_code == 404
+    assert not world.endpoint("chat").spec.access

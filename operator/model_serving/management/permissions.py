@@ -66,7 +66,9 @@ async def _found(call: Call, wanted: PermissionLevel) -> Stored:
     known = call.path["id"]
     for stored in await call.platform.endpoints.all():
         if stored.endpoint.databricks_id == known:
-            return await readable(call.platform, call.caller, stored.endpoint.endpoint_name, wanted=wanted)
+            found = await readable(call.platform, call.caller, stored.endpoint.endpoint_name, wanted=wanted)
+            if found.endpoint.databricks_id == known:
+                return found  # and not another of its name, older or made since
     raise DoesNotExist(f"there is no serving endpoint with the id {shown(known)}")
 
 
