@@ -32,7 +32,7 @@ def test_limits_alone_as_in_the_reference() -> None:
     assert "rate_limits" not in endpoint_body(stored, "CAN_MANAGE")
 
 
-@pytest.mark.parametrize("body", [{}, {"rate_limits": []}, {"rate_limits": None}])
+@pytest.mark.parametrize("body", [{}, {"rate_limits": []}, {"rate_limits": None}, {"name": "chat"}])
 def test_no_limits_clear(body: dict[str, Any]) -> None:
     assert rate_limits_of(body) == []
 
@@ -85,6 +85,9 @@ def patch_tags(body: dict[str, Any]) -> Any:
 
 
 REFUSED: list[tuple[Callable[[dict[str, Any]], Any], dict[str, Any], str]] = [
+    (rate_limits_of, {"rate_limit": []}, "rate_limit: unknown field: the body needs rate_limits"),
+    (patch_tags, {"name": "chat", "tags": {"a": "b"}}, "tags: unknown field: the body needs add_tags or delete_tags"),
+    (notifications_of, {"on_update_failure": []}, "on_update_failure: unknown field: the body needs email_notif"),
     (rate_limits_of, {"rate_limits": 3}, "rate_limits: must be a list"),
     (rate_limits_of, {"rate_limits": [{"calls": -1}]}, "rate_limits[0].calls: must be 0 or more"),
     (

@@ -19,6 +19,7 @@ from model_serving.api.endpoint import ServingEndpoint
 from model_serving.api.names import CREATOR_ANNOTATION
 from model_serving.api.policy import AccessEntry, PermissionLevel, PrincipalKind
 from model_serving.api.problems import problems
+from model_serving.management.convert.problems import refuse_others_alone
 from model_serving.management.errors import InvalidParameter
 
 LIST = "access_control_list"
@@ -47,6 +48,7 @@ def read_levels(body: Mapping[str, Any], endpoint: ServingEndpoint) -> Levels:
     """The list of a request. Raises `InvalidParameter` that names the field."""
     given = body.get(LIST)
     if given is None:
+        refuse_others_alone(body, LIST)
         return {}
     if not isinstance(given, list):
         raise InvalidParameter(f"{LIST}: must be a list")

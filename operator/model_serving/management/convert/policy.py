@@ -11,7 +11,7 @@ from typing import Any
 from model_serving.api.endpoint import EndpointSpec
 from model_serving.api.policy import AiGateway, EmailNotifications, RateLimit, Tag
 from model_serving.management.convert.draft import judge
-from model_serving.management.convert.problems import InvalidBody
+from model_serving.management.convert.problems import InvalidBody, refuse_others_alone
 from model_serving.management.convert.reading import Reading, read_list, read_mapping, sound
 
 _SOME_CONFIG = {"servedEntities": [{"name": "some", "entityName": "some.model"}]}
@@ -20,7 +20,7 @@ _SOME_CONFIG = {"servedEntities": [{"name": "some", "entityName": "some.model"}]
 
 def rate_limits_of(body: Mapping[str, Any]) -> list[dict[str, Any]]:
     """`spec.rateLimits` for PUT …/rate-limits; empty: none."""
-    limits = Reading().read_all(RateLimit, _given(body).get("rate_limits", []), "rate_limits")
+    limits = Reading().read_all(RateLimit, _given(body, "rate_limits").get("rate_limits", []), "rate_limits")
     _judge(rateLimits=limits)
     return limits
 
@@ -34,7 +34,7 @@ def ai_gateway_of(body: Mapping[str, Any]) -> dict[str, Any]:
 
 def tags_patched(body: Mapping[str, Any], current: EndpointSpec) -> list[dict[str, Any]]:
     """`spec.tags` after PATCH …/tags: `delete_tags` are taken out first, then `add_tags` added or changed."""
-    given = _given(body)
+    given = _given(body, "add_tags", "delete_tags")
     added = Reading().read_all(Tag, given.get("add_tags", []), "add_tags")
     deleted = read_list(given.get("delete_tags", []), "delete_tags")
     if not all(isinstance(key, str) for key in deleted):
@@ -51,14 +51,16 @@ def tags_patched(body: Mapping[str, Any], current: EndpointSpec) -> list[dict[st
 
 def notifications_of(body: Mapping[str, Any]) -> dict[str, Any]:
     """`spec.emailNotifications` for PATCH …/notifications; empty: leave it out."""
-    given = _given(body).get("email_notifications", {})
+    given = _given(body, "email_notifications").get("email_notifications", {})
     notifications = Reading().read(EmailNotifications, given, "email_notifications")
     _judge(emailNotifications=notifications)
     return notifications
 
 
-def _given(body: Mapping[str, Any]) -> dict[str, Any]:
-    return read_mapping(sound(body), "")
+def _given(body: Mapping[str, Any], *fields: str) -> dict[str, Any]:
+    given = read_mapping(sound(body), "")
+    refuse_others_alone(given, *fields)
+    return given
 
 
 def _judge(**part: Any) -> None:

@@ -51,6 +51,14 @@ def unknown_field(path: str, name: str, known: Iterable[str]) -> InvalidBody:
     return InvalidBody(f"{below(path, told)}: unknown field: {remedy}")
 
 
+def refuse_others_alone(given: Iterable[str], *known: str) -> None:
+    """Refuses a body that says something and nothing that is known: taken for an empty one, it would clear what stands
+    there. Many clients repeat the endpoint's `name`, which says nothing."""
+    names = [name for name in given if name != "name"]
+    if names and not set(names) & set(known):
+        raise InvalidBody(f"{shown(names[0])}: unknown field: the body needs {' or '.join(known)}")
+
+
 def below(path: str, name: str) -> str:
     """The path of a field of the object at `path`."""
     return f"{path}.{name}" if path else name
