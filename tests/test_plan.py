@@ -231,6 +231,12 @@ def test_a_config_body_changes_the_config_alone(tmp_path: Path) -> None:
     assert changed == {f"{model}.name": "gpt-4o", f"{model}.task": "llm/v1/chat"}
 
 
+def test_a_config_body_may_name_its_endpoint_itself(tmp_path: Path) -> None:
+    body = write(tmp_path / "config.json", {"name": "openai_endpoint", **config_body(name="gpt-4o")})
+    plan = told("-f", body, "--against", SAMPLE)
+    assert [change["after"] for change in plan["changes"]] == ["gpt-4o"]
+
+
 def test_the_same_config_is_nothing(tmp_path: Path) -> None:
     body = write(tmp_path / "config.json", BODY["config"])
     assert told("-f", body, "--endpoint", "openai_endpoint", "--against", SAMPLE)["action"] == "nothing"
@@ -239,6 +245,7 @@ def test_the_same_config_is_nothing(tmp_path: Path) -> None:
 BODIES: dict[str, tuple[dict[str, Any], list[object], str]] = {
     "a name that is taken": (BODY, ["--against", SAMPLE], "exists already"),
     "a config of nobody": (BODY["config"], ["--endpoint", "chat", "--against", SAMPLE], "there is no endpoint chat"),
+    "a config whose endpoint nobody names": (BODY["config"], [], "say with --endpoint which"),
     "a body without name": ({"config": BODY["config"]}, [], "name: is required"),
     "two models": (
         {"served_entities": [*BODY["config"]["served_entities"], {"name": "b", "entity_name": "x"}]},

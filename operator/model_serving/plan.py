@@ -81,7 +81,7 @@ def _asked(path: Path, endpoint: str) -> list[Asked]:
         raise CannotPlan(f"cannot read {path}: {getattr(error, 'strerror', None) or 'it is not UTF-8 text'}") from None
     body = _body(text, path)
     if body is not None:
-        return [Asked(path, body, rest=True, endpoint=endpoint)]
+        return [Asked(path, body, rest=True, endpoint=endpoint or plan_rest.configures(body))]
     try:
         return [Asked(path, each) for each in read_objects(text) if each.get("kind") == KIND]
     except UnreadableYaml as error:

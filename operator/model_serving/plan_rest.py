@@ -28,8 +28,19 @@ class Refused(Exception):
         self.problem = problem
 
 
+def configures(body: Mapping[str, Any]) -> str:
+    """The endpoint whose config a body of PUT …/config is, where it says so itself, as clients do; empty for others."""
+    return str(body.get("name") or "") if _is_config(body) else ""
+
+
+def _is_config(body: Mapping[str, Any]) -> bool:
+    return "served_entities" in body and "config" not in body
+
+
 def created(body: Mapping[str, Any], present: ServingEndpoint | None, namespace: str) -> ServingEndpoint:
     """The endpoint that a create body asks for. Raises `Refused`."""
+    if _is_config(body):
+        raise Refused(Problem("", "this is the body of PUT …/config: say with --endpoint which endpoint is meant"))
     try:
         draft = draft_create(body)
     except InvalidBody as error:
