@@ -315,7 +315,9 @@ class ExternalModel(Model):
             holds=lambda m: getattr(m, BLOCKS[m.provider]) is not None,
             message="provider needs the configuration block of the same name",
             message_cel="'provider ' + self.provider + ' needs its own configuration block, not another one'",
-            describe=lambda m: f"provider {m.provider} needs its own configuration block, not another one",
+            describe=lambda m: (
+                f"provider {m.provider} needs its own configuration block, {camel(BLOCKS[m.provider])}, not another one"
+            ),
             field=".provider",
             reason="FieldValueRequired",
         ),
