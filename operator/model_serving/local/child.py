@@ -94,7 +94,9 @@ class Child:
         """Sends a signal: SIGTERM drains."""
         if self._process.returncode is None:
             try:
-                self._process.send_signal(number)
+                # Not by the process object, which looks first whether the child has ended: it then takes the exit code
+                # away from asyncio, which says on the terminal that it does not know this child.
+                os.kill(self._process.pid, number)
             except ProcessLookupError:
                 pass
 
