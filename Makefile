@@ -7,6 +7,7 @@ STAMP  := $(VENV)/.installed
 PART   ?=
 CASES  ?= 100000
 SEED   ?=
+ARGS   ?=
 FILES  := $(if $(FILE),$(foreach f,$(FILE),-f $(f)),)
 
 .PHONY: help run setup check lint test fuzz crd cluster cluster-down bench soak format clean
@@ -25,8 +26,8 @@ $(STAMP): pyproject.toml
 	@$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
-run: $(STAMP)    ## serving endpoints on this machine, no cluster needed (FILE=… for your own YAML)
-	@$(BIN)/model-serving run $(FILES)
+run: $(STAMP)    ## serving endpoints on this machine, no cluster needed (FILE=… for your own YAML, ARGS=… for options)
+	@$(BIN)/model-serving run $(FILES) $(ARGS)
 
 check: lint      ## lint, and what needs no sockets: about a minute
 	@echo "==> unit tests"; $(BIN)/python -m pytest -q -n 4 -m "not slow" $(patsubst %,--ignore tests/%,cluster local bench clients fuzz proxy/http) --ignore-glob 'tests/proxy/test_*'
