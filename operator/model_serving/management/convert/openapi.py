@@ -78,6 +78,20 @@ _MESSAGE = _object(
     tool_call_id=_TEXT,
 )
 _ERROR = _object(("error_code", "message"), error_code=_TEXT, message=_TEXT)
+
+
+def _choices(choice: Json) -> Json:
+    return _object(
+        ("choices",),
+        id={"type": ["string", "null"]},
+        object=_TEXT,
+        created=_INTEGER,
+        model=_TEXT,
+        choices=_list(choice),
+        usage=_USAGE,
+    )
+
+
 _SCHEMAS: dict[Task, tuple[Json, Json]] = {
     Task.CHAT: (
         _object(
@@ -88,27 +102,11 @@ _SCHEMAS: dict[Task, tuple[Json, Json]] = {
             response_format={"type": "object"},
             **_SAMPLING,
         ),
-        _object(
-            ("choices",),
-            id={"type": ["string", "null"]},
-            object=_TEXT,
-            created=_INTEGER,
-            model=_TEXT,
-            choices=_list(_object(("message",), index=_INTEGER, message=_MESSAGE, finish_reason=_TEXT)),
-            usage=_USAGE,
-        ),
+        _choices(_object(("message",), index=_INTEGER, message=_MESSAGE, finish_reason=_TEXT)),
     ),
     Task.COMPLETIONS: (
         _object(("prompt",), prompt=_TEXTS, **_SAMPLING),
-        _object(
-            ("choices",),
-            id={"type": ["string", "null"]},
-            object=_TEXT,
-            created=_INTEGER,
-            model=_TEXT,
-            choices=_list(_object(("text",), index=_INTEGER, text=_TEXT, finish_reason=_TEXT)),
-            usage=_USAGE,
-        ),
+        _choices(_object(("text",), index=_INTEGER, text=_TEXT, finish_reason=_TEXT)),
     ),
     Task.EMBEDDINGS: (
         _object(
