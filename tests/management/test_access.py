@@ -165,6 +165,19 @@ async def test_lists_show_what_the_caller_may_see(shop: World) -> None:
     assert seen == {BOB.name: [NAME], CAROL.name: everything}
 
 
+@pytest.mark.usefixtures("endpoint")
+async def test_a_token_may_come_as_curl_sends_it_with_a_user(shop: World) -> None:
+    async with connect(shop, None) as rest:
+        assert good(await rest.get(AT, auth=("token", ALICE.token)))["name"] == NAME
+        refused(await rest.get(AT, auth=("alice", ALICE.token)), 401, "Authorization: Bearer")
+
+
+async def test_openais_paths_at_the_wrong_place_are_told_where_they_are(shop: World) -> None:
+    async with connect(shop, ALICE) as rest:
+        for path in ("/v1/chat/completions", "/embeddings"):
+            refused(await rest.post(path, json={}), 404, "below /serving-endpoints")
+
+
 @pytest.mark.parametrize(
     "header",
     ["", "Bearer", "Bearer ", "Basic YTpi", "Bearer nobody", "Bearer \u00e9", "alice-token"],

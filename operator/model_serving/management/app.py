@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Match, Route
 
+from model_serving.bearer import bearer_token
 from model_serving.management.call import Call, Operation, Patience, answer, read_object
 from model_serving.management.convert.problems import InvalidBody
 from model_serving.management.errors import (
@@ -34,6 +35,7 @@ MAX_CALLS = 256
 """Calls at a time; each may hold a body and wait for the operator."""
 _WITH_BODY = ("POST", "PUT", "PATCH")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_OPENAI_PATHS = ("/chat/completions", "/completions", "/embeddings", "/models")
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 
 
@@ -106,10 +108,10 @@ async def _call(workspace: _Workspace, operation: Operation, request: Request) -
 
 
 async def _caller(platform: Platform, request: Request) -> Caller:
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not token.strip():
+    token = bearer_token(request.headers.get("authorization", "").encode("latin-1"))
+    if not token:
         raise Unauthenticated("no credentials: send the header Authorization: Bearer TOKEN")
-    known = _TOKEN.fullmatch(token.strip())
+    known = _TOKEN.fullmatch(token.decode("latin-1"))
     caller = await platform.callers.identify(known[0]) if known else None
     if caller is None:
         raise Unauthenticated("the token is not known here: send a valid one as Authorization: Bearer TOKEN")
@@ -137,10 +139,12 @@ async def _no_route(request: Request, error: Exception) -> Response:
         refusal = _refusal(MethodNotAllowed(f"{request.method} is not a method of this path: use {allowed}"))
         refusal.headers["Allow"] = allowed
         return refusal
-    return _refusal(_no_path())
+    return _refusal(_no_path(request.url.path))
 
 
-def _no_path() -> DoesNotExist:
+def _no_path(path: str = "") -> DoesNotExist:
+    if path.startswith("/v1/") or path in _OPENAI_PATHS:
+        return DoesNotExist("OpenAI's paths stand below /serving-endpoints here: make that the client's base URL")
     return DoesNotExist("there is no such path in this API: see GET /api/2.0/openapi.json")
 
 

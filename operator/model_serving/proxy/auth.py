@@ -39,12 +39,6 @@ class Authenticator(Protocol):
         """The owner at `wall`, seconds since the epoch; None when this authenticator does not know one."""
 
 
-def bearer_token(authorization: bytes) -> bytes:
-    """The token in the value of an authorization header; empty when there is none."""
-    scheme, _, token = authorization.partition(b" ")
-    return token.strip() if scheme.lower() == b"bearer" else b""
-
-
 class TokenTable:
     """Knows callers by the hexadecimal SHA-256 of their bearer token: API keys, or the users of a router."""
 

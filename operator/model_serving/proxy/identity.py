@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import sha256
 
+from model_serving.bearer import bearer_token
 from model_serving.proxy.auth import (
     GROUPS,
     PRINCIPAL,
@@ -19,7 +20,6 @@ from model_serving.proxy.auth import (
     NamedPrincipals,
     Principal,
     TrustedRouter,
-    bearer_token,
 )
 from model_serving.proxy.errors import PermissionDenied, Unauthenticated
 

@@ -14,7 +14,8 @@ from base64 import urlsafe_b64decode
 from collections.abc import Awaitable, Callable
 from hashlib import sha256
 
-from model_serving.proxy.auth import Principal, bearer_token
+from model_serving.bearer import bearer_token
+from model_serving.proxy.auth import Principal
 from model_serving.proxy.errors import ProxyError, Unavailable
 from model_serving.proxy.identity import MAX_TOKEN_BYTES, Identity, unknown
 
