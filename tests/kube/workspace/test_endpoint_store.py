@@ -259,3 +259,14 @@ async def test_what_is_written_is_seen_by_every_replica_at_once(api: FakeKubeApi
             assert (await found(replica, "chat")).endpoint.metadata.uid == made.endpoint.metadata.uid
             await replica.delete(ALICE, await found(replica, "chat"))
             assert await endpoints.find("chat") is None
+
+
+async def test_a_younger_object_does_not_take_a_name_before_the_operator_has_seen_it(
+    api: FakeKubeApi, endpoints: KubeEndpoints
+) -> None:
+    """Else whoever may make endpoints would be sent what others write to theirs."""
+    older = endpoint("made-with-kubectl", endpointName="chat")
+    older["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z"
+    api.put(ENDPOINTS, older)
+    api.put(ENDPOINTS, endpoint("chat"))
+    assert (await found(endpoints, "chat")).endpoint.metadata.name == "made-with-kubectl"

@@ -189,8 +189,12 @@ def _is_new(stored: Stored) -> bool:
 
 
 def _is_the_one(manifest: Manifest, endpoint_name: str) -> bool:
-    """Whether clients mean this object: unless an older one of that name was there first."""
-    conditions = (manifest.get("status") or {}).get("conditions") or []
+    """Whether clients mean this object: unless an older one of that name was there first, which the operator says once
+    it has seen this one."""
+    status = manifest.get("status") or {}
+    if not status.get("observedGeneration"):
+        return False
+    conditions = status.get("conditions") or []
     second = any(
         c.get("type") == ConditionType.STALLED and c.get("status") == "True" and c.get("reason") == Reason.NAME_CONFLICT
         for c in conditions
