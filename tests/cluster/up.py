@@ -1,4 +1,4 @@
-"""`make cluster`: a real Kubernetes on this machine, left running, with the operator and the sample installed."""
+"""`make cluster`: a real Kubernetes on this machine, left running, with operator, sample and front door installed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from tests.cluster.installed import apply_folder, install, rolled_out
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = "model-serving-demo"
+DOOR = "model-serving-workspace"
 QUESTION = '{"messages": [{"role": "user", "content": "Tell me about rivers"}], "stream": true}'
 
 
@@ -22,6 +23,9 @@ def main() -> None:
         install(cluster, image, settings={})
     with step("installing the sample"):
         install_sample(cluster, image)
+    with step("installing its front door"):
+        apply_folder(cluster, ROOT / "manifests" / "workspace", image, namespace=SAMPLE)
+        rolled_out(cluster, DOOR, SAMPLE)
     kubectl = f"{cluster.binary} --kubeconfig {cluster.kubeconfig()} -n {SAMPLE}"
     base = cluster.service_url("chat", SAMPLE)
     print("\nTry it:")
@@ -31,6 +35,10 @@ def main() -> None:
         f"  curl -sN {base}/serving-endpoints/chat/invocations -H 'Authorization: Bearer demo-key' "
         f"-H 'Content-Type: application/json' -d '{QUESTION}'"
     )
+    print("\nThe front door, for Databricks' clients:")
+    print(f"  export DATABRICKS_HOST={cluster.service_url(DOOR, SAMPLE)}")
+    print(f"  export DATABRICKS_TOKEN=$({kubectl} create token app --duration 1h)")
+    print('  curl -s $DATABRICKS_HOST/api/2.0/serving-endpoints -H "Authorization: Bearer $DATABRICKS_TOKEN"')
     print(f"\n  export KUBECONFIG={cluster.kubeconfig()}")
     print("  make cluster-down    # ends it without a trace")
 
