@@ -148,22 +148,20 @@ async def test_a_write_in_between_is_not_lost(rest: httpx.AsyncClient, shop: Wor
 
 
 @pytest.mark.parametrize(
-    ("method", "tail", "body"),
-    [
-        ("PUT", "/config", UPDATE),
-        ("PATCH", "/tags", {"add_tags": [{"key": "a"}]}),
-        ("PUT", "/rate-limits", {"rate_limits": []}),
-    ],
+    ("method", "tail"),
+    [("PUT", "/config"), ("PATCH", "/tags"), ("PUT", "/rate-limits")],
     ids=["config", "tags", "rate limits"],
 )
 async def test_others_without_end_are_a_conflict(
-    rest: httpx.AsyncClient, shop: World, endpoint: str, method: str, tail: str, body: dict[str, Any]
+    rest: httpx.AsyncClient, shop: World, endpoint: str, method: str, tail: str
 ) -> None:
+    bodies = {"/config": UPDATE, "/tags": {"add_tags": [{"key": "a"}]}, "/rate-limits": {"rate_limits": []}}
+
     async def race(verb: str, name: str) -> None:
         raise Changed("somebody was here")
 
     shop.before_write = race
-    refused(await rest.request(method, endpoint + tail, json=body), 409, NAME)
+    refused(await rest.request(method, endpoint + tail, json=bodies[tail]), 409, NAME)
 
 
 async def test_a_lock_that_shows_only_at_the_write_is_a_conflict(
