@@ -138,7 +138,7 @@ async def _scope(call: Call, given: Mapping[str, Any]) -> Scope:
     name = _scope_name(given)
     scope = await call.platform.secrets.scope(call.caller, name)
     if scope is None:
-        raise DoesNotExist(f"there is no secret scope {name}: create it first")
+        raise DoesNotExist(f"there is no secret scope {name}: create it with POST /api/2.0/secrets/scopes/create")
     return scope
 
 
