@@ -58,6 +58,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, users: Path, demo: int) -> Ite
     file.write_text(documents(secret("provider", api_key="right-key"), chat_endpoint("declared", demo)))
     options = ["-f", str(file), "--users", str(users), "--port", str(free_port())]
     with running(folder, *options) as made:
+        made.serving()  # what is ready before that is told by the summary alone
         yield made
 
 
