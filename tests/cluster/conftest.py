@@ -42,11 +42,18 @@ def node_cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="session")
-def installed(node_cluster: Cluster) -> Iterator[Installed]:
+def installation(node_cluster: Cluster) -> Iterator[Installed]:
     """The node cluster with everything installed as an admin would; its operator's log is searched at the end."""
     found = install(node_cluster, node_cluster.load_image(operator_image()))
     yield found
     found.check()
+
+
+@pytest.fixture(scope="module")
+def installed(installation: Installed) -> Iterator[Installed]:
+    """The same for one module, whose namespaces make room on the node for those of the next."""
+    yield installation
+    installation.clear()
 
 
 @pytest.fixture

@@ -43,6 +43,12 @@ class Installed:
         self.names.append(name)
         return name
 
+    def clear(self) -> None:
+        """Removes the namespaces that were made, without waiting until their pods have drained."""
+        if self.names:
+            self.cluster.kubectl("delete", "namespace", *self.names, "--wait=false", "--ignore-not-found")
+            self.names.clear()
+
     def create(self, *manifests: dict[str, Any]) -> None:
         """Applies manifests as the admin."""
         self.cluster.apply("\n---\n".join(json.dumps(m) for m in manifests))

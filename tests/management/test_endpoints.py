@@ -6,8 +6,8 @@ import httpx
 import pytest
 
 from model_serving.api.names import CREATOR_ANNOTATION
-from model_serving.stores import Away, Denied
-from tests.management.memory import ALICE, World
+from model_serving.stores import Away, Denied, Verb
+from tests.management.memory import ALICE, BOB, World
 from tests.management.rest import API, AT, CREATE, NAME, connect, create_body, entity, good, refused, workspace
 
 
@@ -148,3 +148,11 @@ async def test_a_refusal_of_the_platform_is_told_in_its_words(rest: httpx.AsyncC
 
     shop.before_write = denied
     refused(await rest.post(API, json=CREATE), 403, "the policy of this cluster forbids it")
+
+
+async def test_who_may_not_create_is_told_so_before_anything_is_said_of_secrets(shop: World) -> None:
+    shop.rights[BOB.name] = frozenset((Verb.GET, Verb.LIST))
+    async with connect(shop, BOB) as bob:
+        answer = await bob.post(API, json=CREATE)
+    refused(answer, 403, "may not create serving endpoints")
+    assert "secret" not in answer.json()["message"].lower()

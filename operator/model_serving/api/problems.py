@@ -46,6 +46,7 @@ _TEXTS = {
     "enum": "must be one of {expected}",
     "literal_error": "must be one of {expected}",
 }
+_EMPTY = {"string_too_short": "must not be empty", "too_short": "must have at least 1 item: add one"}
 
 
 def problems(error: ValidationError, root: type[BaseModel]) -> list[Problem]:
@@ -71,8 +72,8 @@ def _translate(error: ErrorDetails, root: type[BaseModel]) -> Iterator[Problem]:
     elif error["type"] == "extra_forbidden":
         yield Problem(path, _unknown(owner, name))
     else:
-        empty = error["type"] == "string_too_short" and context.get("min_length") == 1
-        text = "must not be empty" if empty else _TEXTS.get(error["type"], error["msg"])
+        empty = context.get("min_length") == 1
+        text = (_EMPTY if empty else _TEXTS).get(error["type"], error["msg"])
         yield Problem(path, text.format_map(cast(Mapping[str, Any], context)))
 
 

@@ -63,6 +63,16 @@ async def changeable(platform: Platform, caller: Caller, name: str) -> Stored:
     return stored
 
 
+async def require_create(platform: Platform, caller: Caller) -> None:
+    """Tells who may not create endpoints so, before anything is said of the body and the secrets that it names.
+
+    Raises `PermissionDenied`, `Away`.
+    """
+    if not await platform.callers.may(caller, Verb.CREATE):
+        text = f"{caller.name} may not create serving endpoints in this workspace: ask its administrator for that right"
+        raise PermissionDenied(text)
+
+
 async def _found(platform: Platform, caller: Caller, name: str) -> tuple[Stored, PermissionLevel | None]:
     stored = await platform.endpoints.find(name)
     if stored is None:

@@ -11,7 +11,7 @@ from model_serving.api.lock import unobserved
 from model_serving.api.names import CREATOR_ANNOTATION, kept_keys_name, object_name
 from model_serving.api.status import ConfigUpdateState
 from model_serving.api.validation import check_create
-from model_serving.management.access import readable, visible
+from model_serving.management.access import readable, require_create, visible
 from model_serving.management.call import Call, Operation
 from model_serving.management.convert.draft import draft_create, filled
 from model_serving.management.convert.problems import rest_problems
@@ -27,6 +27,7 @@ ENDPOINT = ENDPOINTS + "/{name}"
 
 async def create_endpoint(call: Call) -> dict[str, Any]:
     """Keys first, then the endpoint, then the endpoint owns its keys; taken back when a step fails."""
+    await require_create(call.platform, call.caller)
     draft = draft_create(call.body)
     if await call.platform.endpoints.find(draft.name) is not None:
         raise _taken(draft.name)

@@ -33,6 +33,8 @@ MAX_UNKNOWN = 512
 MAX_SOUGHT = 64
 """Calls to endpoints that are not in the table: a new one may be on its way into it."""
 REVIEW_SECONDS = 10.0
+MANAGEMENT_SECONDS = 60.0
+"""How long management may take: its own waits are a few seconds each, and one that hangs must not hold its callers."""
 MOST_BODY_BYTES = 16 * 1024 * 1024
 """Of a call; each endpoint's proxy has its own, smaller bound."""
 UNKNOWN_BODY_BYTES = 4 * 1024 * 1024
@@ -68,6 +70,8 @@ class RouterPipeline:
         self._bounds = bounds
         self._discovery = discovery
         self._timeouts = Timeouts(bounds.request_seconds, bounds.request_seconds, bounds.request_seconds)
+        patience = min(MANAGEMENT_SECONDS, bounds.request_seconds)
+        self._patience = Timeouts(patience, patience, patience)
         self._table: Mapping[str, Entry] | None = None
         self._access: dict[str, Access] = {}
         self._held: ParkingLot[Passing] = ParkingLot(MAX_HELD)
@@ -187,7 +191,7 @@ class RouterPipeline:
             raise TooLarge(f"the request's body is too large: at most {MAX_BODY_BYTES} bytes")
         services, scheme = self._services, scheme_of(request.headers, self.tls)
         delivery = ManagementCall(services.management, services.journal, passing, self.management, scheme)
-        Relay(passing.exchange, delivery, self.in_flight, self._timeouts).start()
+        Relay(passing.exchange, delivery, self.in_flight, self._patience).start()
 
     # Calls that wait
 

@@ -258,7 +258,7 @@ REFUSED = [
     ({"name": "x", "config": {"traffic_config": routes(MAIN)}}, "config.served_entities: is required"),
     ({"name": "x", "config": []}, "config: must be an object"),
     ({"name": "x", "config": {"served_entities": {}}}, "config.served_entities: must be a list"),
-    ({"name": "x", "config": {"served_entities": []}}, "config.served_entities: must have at least 1 items"),
+    ({"name": "x", "config": {"served_entities": []}}, "config.served_entities: must have at least 1 item: add one"),
     ({"name": "x", "config": {"served_entities": [3]}}, f"{ENTITY}: must be an object"),
     ({"name": "x", "config": {"served_entities": [{}]}}, f"{ENTITY}: set exactly one of external_model"),
     (config() | {"name": 5}, "name: must be a string"),
