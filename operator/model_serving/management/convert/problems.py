@@ -65,8 +65,8 @@ def below(path: str, name: str) -> str:
 
 
 def shown(name: str) -> str:
-    """A name that a client sent, fit for a message: short and printable."""
-    text = "".join(c if c.isprintable() else "?" for c in name[: _MAX_NAME + 1])
+    """A name that a client sent, fit for a message: short, printable, and without the colon that ends a field."""
+    text = "".join(c if c.isprintable() and c != ":" else "?" for c in name[: _MAX_NAME + 1])
     return text if len(text) <= _MAX_NAME else f"{text[:_MAX_NAME]}…"
 
 
