@@ -364,7 +364,7 @@ def test_a_secret_is_a_whole_reference_and_nothing_of_it_is_quoted(text: str) ->
 
 ENVIRONMENTS = [
     ({"A B": "x"}, "environment_vars.A B: use only letters"),
-    ({"N:": "x"}, "environment_vars.N?: use only letters"),
+    ({"N:": "x"}, r"environment_vars.N\?: use only letters"),
     ({"A": 3}, "environment_vars.A: must be a string"),
     ({"A": "x" * 1025}, "environment_vars.A: must have at most 1024"),
     ({"A": "{{secrets/a"}, "environment_vars.A: is not a well-formed reference"),
