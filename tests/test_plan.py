@@ -18,6 +18,7 @@ from model_serving.kube.revisions import revision_annotations, revision_body
 from model_serving.lifecycle.revision import Revision
 from model_serving.local.folder import StateFolder
 from model_serving.local.store import Record, open_store
+from tests.article import CREATE
 from tests.fakes.kube_api import Failure, FakeKubeApi
 from tests.lifecycle.world import World
 
@@ -25,24 +26,6 @@ ROOT = Path(__file__).parents[1]
 SAMPLE = ROOT / "manifests" / "samples" / "openai.yaml"
 VALUE = "sk-very-secret"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-
-BODY: dict[str, Any] = {
-    "name": "openai_endpoint",
-    "config": {
-        "served_entities": [
-            {
-                "name": "openai_embeddings",
-                "external_model": {
-                    "name": "text-embedding-ada-002",
-                    "provider": "openai",
-                    "task": "llm/v1/embeddings",
-                    "openai_config": {"openai_api_key": "{{secrets/my_scope/my_openai_api_key}}"},
-                },
-            }
-        ]
-    },
-    "rate_limits": [{"calls": 100, "key": "user", "renewal_period": "minute"}],
-}
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +52,7 @@ def write(path: Path, content: Any) -> Path:
 
 
 def config_body(**model: Any) -> dict[str, Any]:
-    entity = BODY["config"]["served_entities"][0]
+    entity = CREATE["config"]["served_entities"][0]
     return {"served_entities": [{**entity, "external_model": {**entity["external_model"], **model}}]}
 
 
@@ -215,9 +198,9 @@ def test_of_two_namespaces_one_has_to_be_named(tmp_path: Path) -> None:
 
 
 def test_a_create_body_is_told_in_rest_spelling(tmp_path: Path) -> None:
-    plan = told("-f", write(tmp_path / "create.json", BODY))
+    plan = told("-f", write(tmp_path / "create.json", CREATE))
     assert (plan["endpoint"], plan["action"], plan["config_version"]) == ("openai_endpoint", "create", 1)
-    assert [change["field"] for change in plan["changes"]] == ["name", "config", "rate_limits"]
+    assert [change["field"] for change in plan["changes"]] == ["name", "config", "rate_limits", "tags"]
     entity = plan["changes"][1]["after"]["served_entities"][0]["external_model"]
     assert entity["openai_config"]["openai_api_key"] == "{{secrets/my_scope/my_openai_api_key}}"
     assert not any("nobody may call" in effect for effect in plan["effects"]), "the creator may"
@@ -238,22 +221,22 @@ def test_a_config_body_may_name_its_endpoint_itself(tmp_path: Path) -> None:
 
 
 def test_the_same_config_is_nothing(tmp_path: Path) -> None:
-    body = write(tmp_path / "config.json", BODY["config"])
+    body = write(tmp_path / "config.json", CREATE["config"])
     assert told("-f", body, "--endpoint", "openai_endpoint", "--against", SAMPLE)["action"] == "nothing"
 
 
 BODIES: dict[str, tuple[dict[str, Any], list[object], str]] = {
-    "a name that is taken": (BODY, ["--against", SAMPLE], "exists already"),
-    "a config of nobody": (BODY["config"], ["--endpoint", "chat", "--against", SAMPLE], "there is no endpoint chat"),
-    "a config whose endpoint nobody names": (BODY["config"], [], "say with --endpoint which"),
-    "a body without name": ({"config": BODY["config"]}, [], "name: is required"),
+    "a name that is taken": (CREATE, ["--against", SAMPLE], "exists already"),
+    "a config of nobody": (CREATE["config"], ["--endpoint", "chat", "--against", SAMPLE], "there is no endpoint chat"),
+    "a config whose endpoint nobody names": (CREATE["config"], [], "say with --endpoint which"),
+    "a body without name": ({"config": CREATE["config"]}, [], "name: is required"),
     "two models": (
-        {"served_entities": [*BODY["config"]["served_entities"], {"name": "b", "entity_name": "x"}]},
+        {"served_entities": [*CREATE["config"]["served_entities"], {"name": "b", "entity_name": "x"}]},
         ["--endpoint", "openai_endpoint", "--against", SAMPLE],
         "config",
     ),
     "a host that may not be called": (
-        {**BODY, "config": config_body(openai_config={
+        {**CREATE, "config": config_body(openai_config={
             "openai_api_key": "{{secrets/a/b}}", "openai_api_base": "http://10.0.0.1/v1"
         })},
         [], "openai_api_base",
@@ -350,7 +333,7 @@ async def test_a_cluster_tells_the_present_and_judges_a_dry_run(tmp_path: Path) 
 
 
 async def test_a_new_endpoint_is_a_dry_create_in_the_namespace_of_the_kubeconfig(tmp_path: Path) -> None:
-    body = write(tmp_path / "create.json", BODY)
+    body = write(tmp_path / "create.json", CREATE)
     async with FakeKubeApi() as api:
         result = await ask(api, tmp_path, "-f", body)
         ((method, path, query, sent),) = [request for request in api.requests if request[0] != "GET"]

@@ -7,44 +7,11 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.article import CREATE, UPDATE
 from tests.clients import terraform
 from tests.clients.workspace import ADMIN, ENDPOINTS, Workspace
 
 pytestmark = pytest.mark.slow
-
-CREATE: dict[str, Any] = {
-    "name": "openai_endpoint",
-    "config": {
-        "served_entities": [
-            {
-                "name": "openai_embeddings",
-                "external_model": {
-                    "name": "text-embedding-ada-002",
-                    "provider": "openai",
-                    "task": "llm/v1/embeddings",
-                    "openai_config": {"openai_api_key": "{{secrets/my_scope/my_openai_api_key}}"},
-                },
-            }
-        ]
-    },
-    "rate_limits": [{"calls": 100, "key": "user", "renewal_period": "minute"}],
-    "tags": [{"key": "team", "value": "gen-ai"}],
-}
-
-UPDATE: dict[str, Any] = {
-    "name": "openai_endpoint",
-    "served_entities": [
-        {
-            "name": "openai_chat",
-            "external_model": {
-                "name": "gpt-4",
-                "provider": "openai",
-                "task": "llm/v1/chat",
-                "openai_config": {"openai_api_key": "{{secrets/my_scope/my_openai_api_key}}"},
-            },
-        }
-    ],
-}
 
 
 def test_create_answers_as_documented(admin: httpx.Client) -> None:

@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
+from tests.article import CREATE
 from tests.management.memory import World
-from tests.management.rest import API, CREATE, connect, good, workspace
+from tests.management.rest import API, connect, good, workspace
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from model_serving.management.app import build_app
 from model_serving.management.call import Patience
 from model_serving.management.operations import OPERATIONS
 from model_serving.stores import Caller
+from tests.article import CREATE
 from tests.management.memory import ALICE, World
 
 API = "/api/2.0/serving-endpoints"
@@ -41,17 +42,6 @@ def entity(name: str = "openai_chat", model: str = "gpt-4", task: str = "llm/v1/
     """One served entity; its key is the article's unless `config` says otherwise."""
     block = config or {"openai_api_key": "{{secrets/my_scope/my_openai_api_key}}"}
     return {"name": name, "external_model": {"name": model, "provider": "openai", "task": task, "openai_config": block}}
-
-
-CREATE: dict[str, Any] = {
-    "name": NAME,
-    "config": {"served_entities": [entity("openai_embeddings", "text-embedding-ada-002", "llm/v1/embeddings")]},
-    "rate_limits": [{"calls": 100, "key": "user", "renewal_period": "minute"}],
-    "tags": [{"key": "team", "value": "gen-ai"}],
-}
-"""The article's first example."""
-UPDATE: dict[str, Any] = {"name": NAME, "served_entities": [entity()]}
-"""The article's update, from embeddings to chat."""
 
 
 def config_of(model: str) -> dict[str, Any]:

@@ -9,8 +9,9 @@ import pytest
 from model_serving.api.policy import AccessEntry, PermissionLevel, PrincipalKind
 from model_serving.management.access import level_of
 from model_serving.stores import Caller, Denied, Verb
+from tests.article import CREATE, UPDATE
 from tests.management.memory import ALICE, BOB, CAROL, EVERYTHING, World
-from tests.management.rest import API, AT, CREATE, NAME, UPDATE, connect, create_body, good, refused
+from tests.management.rest import API, AT, NAME, connect, create_body, good, refused
 
 VIEW, QUERY, MANAGE = PermissionLevel.CAN_VIEW, PermissionLevel.CAN_QUERY, PermissionLevel.CAN_MANAGE
 ROBOT = Caller("system:serviceaccount:gen-ai:robot", token="robot-token")

@@ -7,8 +7,9 @@ import pytest
 
 from model_serving.api.names import CREATOR_ANNOTATION
 from model_serving.stores import Away, Denied, Verb
+from tests.article import CREATE
 from tests.management.memory import ALICE, BOB, World
-from tests.management.rest import API, AT, CREATE, NAME, connect, create_body, entity, good, refused, workspace
+from tests.management.rest import API, AT, NAME, connect, create_body, entity, good, refused, workspace
 
 
 @pytest.mark.parametrize("path", [API, API + "/"], ids=["as the SDK spells it", "as MLflow spells it"])

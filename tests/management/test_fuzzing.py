@@ -15,9 +15,10 @@ import httpx
 import pytest
 
 from model_serving.management.operations import OPERATIONS, openapi_document
+from tests.article import CREATE
 from tests.management.fuzzing import Known, fuzz, operations
 from tests.management.memory import BOB, World
-from tests.management.rest import API, CREATE, NAME, connect, good, workspace
+from tests.management.rest import API, NAME, connect, good, workspace
 
 FEW, FEW_WITH_BODY = 2, 8
 KNOWN = Known(

@@ -14,20 +14,8 @@ from hypothesis import strategies as st
 
 from model_serving.management.call import MAX_BODY_BYTES
 from model_serving.management.operations import OPERATIONS
-from tests.management.rest import (
-    API,
-    AT,
-    CODES,
-    CREATE,
-    NAME,
-    RETRIED,
-    UPDATE,
-    connect,
-    create_body,
-    good,
-    refused,
-    workspace,
-)
+from tests.article import CREATE, UPDATE
+from tests.management.rest import API, AT, CODES, NAME, RETRIED, connect, create_body, good, refused, workspace
 
 CODES = {**CODES, 408: {"INVALID_PARAMETER_VALUE"}}
 JSON = {"Content-Type": "application/json"}

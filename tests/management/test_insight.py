@@ -8,8 +8,9 @@ import httpx
 import pytest
 
 from model_serving.management.operations import OPERATIONS, openapi_document
+from tests.article import UPDATE
 from tests.management.memory import World
-from tests.management.rest import API, CODES, NAME, UPDATE, good, refused
+from tests.management.rest import API, CODES, NAME, good, refused
 
 
 async def test_metrics_are_text_for_prometheus(rest: httpx.AsyncClient, endpoint: str) -> None:

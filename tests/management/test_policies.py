@@ -7,8 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.article import CREATE, UPDATE
 from tests.management.memory import World
-from tests.management.rest import CREATE, NAME, UPDATE, good, refused
+from tests.management.rest import NAME, good, refused
 
 LIMITS = [{"key": "user", "renewal_period": "minute", "calls": 10}]
 

@@ -11,8 +11,9 @@ import httpx
 import pytest
 
 from model_serving.management.server import serve_management
+from tests.article import CREATE
 from tests.management.memory import ALICE, World
-from tests.management.rest import API, CREATE, NAME, good, refused, workspace
+from tests.management.rest import API, NAME, good, refused, workspace
 
 
 @asynccontextmanager

@@ -10,8 +10,9 @@ import pytest
 from model_serving.api.names import CANCEL_ANNOTATION
 from model_serving.management.call import Patience
 from model_serving.stores import Changed, Locked, Verb
+from tests.article import CREATE, UPDATE
 from tests.management.memory import ALICE, World
-from tests.management.rest import API, AT, CREATE, NAME, UPDATE, config_of, connect, entity, good, refused
+from tests.management.rest import API, AT, NAME, config_of, connect, entity, good, refused
 
 
 def state(body: dict[str, Any]) -> tuple[str, str]:

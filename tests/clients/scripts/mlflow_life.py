@@ -2,19 +2,9 @@
 
 from common import entity, say
 from mlflow.deployments import get_deploy_client
-from requests import HTTPError
+from mlflow_refusals import refused
 
 client = get_deploy_client("databricks")
-
-
-def refused(status, call, **named):
-    """Makes a call that must be refused with that status."""
-    try:
-        answered = call(**named)
-    except HTTPError as error:
-        assert error.response.status_code == status, error
-    else:
-        raise AssertionError(f"not refused: {answered}")
 
 
 def answer(text):

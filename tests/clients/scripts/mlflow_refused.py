@@ -4,7 +4,7 @@ import os
 
 from common import entity, say, with_own_key
 from mlflow.deployments import get_deploy_client
-from requests import HTTPError
+from mlflow_refusals import refused
 
 os.environ.update(
     MLFLOW_DEPLOYMENT_PREDICT_TOTAL_TIMEOUT="4",
@@ -12,17 +12,6 @@ os.environ.update(
     MLFLOW_HTTP_REQUEST_MAX_RETRIES="0",
     MLFLOW_DATABRICKS_ENDPOINT_HTTP_RETRY_TIMEOUT="4",  # how mlflow 2.22 calls the first of them
 )
-
-
-def refused(status, call, **named):
-    """Makes a call that must be refused with that status."""
-    try:
-        answered = call(**named)
-    except HTTPError as error:
-        assert error.response.status_code == status, error
-    else:
-        raise AssertionError(f"not refused: {answered}")
-
 
 manager = get_deploy_client("databricks")
 change = {"served_entities": [entity("third")]}
