@@ -11,7 +11,7 @@ import pytest
 
 PROXY = Path(__file__).parents[2] / "operator/model_serving/proxy"
 ALLOWED = {"msgspec", "httptools", "uvloop", *sys.stdlib_module_names}
-OWN = ("model_serving.proxy.", "model_serving.proxy_config", "model_serving.usage_record")
+OWN = ("model_serving.proxy.", "model_serving.bearer", "model_serving.proxy_config", "model_serving.usage_record")
 SIGNATURES = "tokens/signature.py"
 """The one file that knows the library of signatures; it is loaded with the first token."""
 TRACES = "otel.py"
