@@ -1,6 +1,8 @@
 """A Kubernetes cluster for tests, started and thrown away here.  Used by tests and ``make cluster``."""
 
+import errno
 import json
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +16,7 @@ from tests.cluster.harness.launch import Shape
 from tests.cluster.harness.machine import Machine
 from tests.cluster.harness.progress import step
 from tests.cluster.harness.slot import Slot, clean_leftovers, take_slot
+from tests.cluster.harness.waiting import wait_for
 
 
 class Cluster(Client):
@@ -115,7 +118,9 @@ class Cluster(Client):
         service = self.get("service", name, namespace)
         if service is None:
             raise KeyError(f"no Service {namespace}/{name}")
-        return f"{scheme}://{service['spec']['clusterIP']}:{port or service['spec']['ports'][0]['port']}"
+        address = service["spec"]["clusterIP"], port or service["spec"]["ports"][0]["port"]
+        wait_for(lambda: _is_routed(address), 20, f"a way to Service {namespace}/{name}", quiet=True)
+        return f"{scheme}://{address[0]}:{address[1]}"
 
     def audit(self, start: int = 0) -> Iterator[Json]:
         """The API server's audit events from a position on, see ``audit_position``."""
@@ -167,3 +172,13 @@ class Cluster(Client):
             launch.await_nodes(self, 1)
         elif simulated_nodes:
             launch.add_simulated_nodes(self, simulated_nodes)
+
+
+def _is_routed(address: tuple[str, int]) -> bool:
+    """Whether there is a way to an address: kube-proxy hears of a Service a moment after the API server has it. That
+    somebody answers there is not meant."""
+    try:
+        socket.create_connection(address, timeout=5).close()
+    except OSError as error:
+        return error.errno not in (errno.ENETUNREACH, errno.EHOSTUNREACH)
+    return True
