@@ -238,3 +238,16 @@ def test_a_stream_keeps_its_reservation_in_the_store_as_long_as_it_runs() -> Non
     proxy.end(7)
     world.pass_time(0.5)
     assert sum(counter.values()) == 7
+
+
+def test_who_meets_the_store_first_leaves_the_others_their_share() -> None:
+    world = warm()
+    away(world, world.proxies[0], 2)
+    burst(world, world.proxies[0], 1)
+    burst(world, world.proxies[0], 11)
+    for other in world.proxies[1:]:
+        for _ in range(CALLS):
+            other.call()  # it has not heard yet that the store is back
+    world.pass_time(3.0)
+    world.check()
+    assert all(proxy.ledger.standing is Standing.TOGETHER for proxy in world.proxies)

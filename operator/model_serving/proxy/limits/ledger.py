@@ -20,6 +20,9 @@ from model_serving.proxy.limits.window import WINDOW_SECONDS, Window
 LEASE_SECONDS = 0.5
 QUIET_SECONDS = 1.0
 """Before an emptied store grants again nobody grants anything, so that everything granted apart is reported."""
+REUNION_SECONDS = 2.0
+"""How long a proxy goes on with its share when it meets the store again: others may not have met it yet, and what they
+grant meanwhile is not reported. Longer than the longest pause between two attempts, with an attempt's own time."""
 REFUSED_SECONDS = 0.1
 """How long a counter without room is not asked for again: others may give back what they did not use."""
 BEAT_SECONDS = 0.25
@@ -195,6 +198,8 @@ class Ledger:
         self._waiting: list[Callable[[], None]] = []
         self._server = (-1.0, 0.0)
         self._beat_at = 0.0
+        self._met_at: float | None = None
+        """When the store was met again; None: it is not met, or this proxy was never apart from it."""
 
     # What the limiter asks
 
@@ -367,7 +372,7 @@ class Ledger:
             self.losses += 1
             for account in self._accounts.values():
                 account.grants, account.alone = [], 0
-        self.standing, self.problem = Standing.APART, problem
+        self.standing, self.problem, self._met_at = Standing.APART, problem, None
         self._call_back()
 
     @property
@@ -383,7 +388,11 @@ class Ledger:
         return self.standing is not Standing.APART
 
     def _settle_standing(self, opens_in: float, now: float) -> None:
-        if opens_in <= 0:
+        if self.standing is Standing.APART and self._met_at is None:
+            self._met_at = now
+        if self._met_at is not None and now < self._met_at + REUNION_SECONDS and opens_in <= 0:
+            self.problem = "the store has just come back: other proxies may not have heard of it yet"
+        elif opens_in <= 0:
             self.standing, self.problem = Standing.TOGETHER, ""
         elif opens_in > QUIET_SECONDS:
             self.standing = Standing.APART
