@@ -14,7 +14,8 @@ from typing import Any
 import httpx
 import pytest
 
-from model_serving.management.operations import OPERATIONS, openapi_document
+from model_serving.management.document import build_document
+from model_serving.management.operations import OPERATIONS
 from tests.article import CREATE
 from tests.management.fuzzing import Known, fuzz, operations
 from tests.management.memory import BOB, World
@@ -47,7 +48,7 @@ def world() -> World:
 
 @cache
 def documented() -> dict[str, Any]:
-    return operations(openapi_document())
+    return operations(build_document(OPERATIONS))
 
 
 def send(request: Mapping[str, Any]) -> httpx.Response:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from model_serving.api.endpoint import ServingEndpoint
-from model_serving.api.names import CREATOR_ANNOTATION
+from model_serving.api.names import CREATOR_ANNOTATION, account_user
 from model_serving.api.policy import AccessEntry, PermissionLevel, PrincipalKind
 
 _ORDER = (PermissionLevel.CAN_VIEW, PermissionLevel.CAN_QUERY, PermissionLevel.CAN_MANAGE)
@@ -34,7 +34,7 @@ def includes(level: PermissionLevel | None, wanted: PermissionLevel) -> bool:
 def principal_name(entry: AccessEntry, namespace: str) -> str:
     """The name by which callers are known that `entry`, of an endpoint in `namespace`, means."""
     if entry.kind is PrincipalKind.SERVICE_ACCOUNT:
-        return f"system:serviceaccount:{entry.namespace or namespace}:{entry.name}"
+        return account_user(entry.namespace or namespace, entry.name)
     return entry.name
 
 

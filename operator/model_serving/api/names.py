@@ -25,6 +25,9 @@ RETRY_ANNOTATION = "model-serving.dev/retry"
 RELOAD_ANNOTATION = "model-serving.dev/reload"
 """On an endpoint: any new value makes its proxies read their Secrets again at once."""
 
+ACCOUNT_PREFIX = "system:serviceaccount:"
+"""How the user names of ServiceAccounts begin; namespace and name follow."""
+
 SCOPE_ANNOTATION = "model-serving.dev/scope"
 SCOPE_HASH_LABEL = "model-serving.dev/scope-hash"
 
@@ -57,6 +60,11 @@ def secret_names(scope: str) -> tuple[str, str]:
 def scope_hash(scope: str) -> str:
     """Value of the label by which a scope's Secret is found in a list; labels take neither `@` nor 128 characters."""
     return _digest(scope)[:32]
+
+
+def account_user(namespace: str, name: str) -> str:
+    """The user name by which the API server knows a ServiceAccount."""
+    return f"{ACCOUNT_PREFIX}{namespace}:{name}"
 
 
 def databricks_id(uid: str) -> str:

@@ -8,11 +8,12 @@ from typing import Any
 from msgspec import structs, to_builtins
 
 from model_serving import proxy_config as contract
+from model_serving.api.access import principal_name
 from model_serving.api.base import Model
 from model_serving.api.conditions import Reason
 from model_serving.api.config import ServedEntity
 from model_serving.api.endpoint import ServingEndpoint
-from model_serving.api.names import CREATOR_ANNOTATION
+from model_serving.api.names import CREATOR_ANNOTATION, account_user
 from model_serving.api.policy import AccessEntry, PermissionLevel, PrincipalKind, RateLimit
 from model_serving.api.types import SecretRef
 from model_serving.lifecycle.observed import Finding
@@ -115,7 +116,7 @@ def build_policy(
         grants=grants_of(endpoint),
         upstream_leave=leave,
         issuers=list(issuers),
-        router=f"system:serviceaccount:{endpoint.metadata.namespace}:{WORKSPACE}" if issuers else "",
+        router=account_user(endpoint.metadata.namespace, WORKSPACE) if issuers else "",
     )
     return structs.replace(policy, version=digest(to_builtins(policy)))
 
@@ -165,13 +166,8 @@ def grants_of(endpoint: ServingEndpoint) -> list[contract.Grant]:
 
 
 def _grant(entry: AccessEntry, namespace: str) -> contract.Grant:
-    level = str(entry.permission_level)
-    if entry.kind is PrincipalKind.GROUP:
-        return contract.Grant(kind="group", name=entry.name, level=level)
-    if entry.kind is PrincipalKind.USER:
-        return contract.Grant(kind="user", name=entry.name, level=level)
-    account = f"system:serviceaccount:{entry.namespace or namespace}:{entry.name}"
-    return contract.Grant(kind="user", name=account, level=level)
+    kind = "group" if entry.kind is PrincipalKind.GROUP else "user"
+    return contract.Grant(kind=kind, name=principal_name(entry, namespace), level=str(entry.permission_level))
 
 
 def nobody_may_call(endpoint: ServingEndpoint) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from model_serving.management import (
     absent,
     endpoints,
@@ -15,7 +13,7 @@ from model_serving.management import (
     updates,
 )
 from model_serving.management.call import Operation
-from model_serving.management.document import build_document, document_operation
+from model_serving.management.document import document_operation
 
 OPERATIONS: list[Operation] = [
     *endpoints.OPERATIONS,
@@ -28,8 +26,3 @@ OPERATIONS: list[Operation] = [
     *secret_scopes.OPERATIONS,
 ]
 OPERATIONS.append(document_operation(OPERATIONS))
-
-
-def openapi_document() -> dict[str, Any]:
-    """The OpenAPI document of the whole API."""
-    return build_document(OPERATIONS)

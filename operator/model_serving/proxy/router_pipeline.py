@@ -77,6 +77,7 @@ class RouterPipeline:
         self._held: ParkingLot[Passing] = ParkingLot(MAX_HELD)
         self._unknown: ParkingLot[Passing] = ParkingLot(MAX_UNKNOWN)
         self._sought: ParkingLot[Passing] = ParkingLot(MAX_SOUGHT)
+        self._lots = (self._held, self._unknown, self._sought)
         self._now = 0.0
 
     def handle(self, exchange: Exchange) -> None:
@@ -127,7 +128,7 @@ class RouterPipeline:
     def abort(self) -> None:
         """Ends everything: the process ends."""
         self.in_flight.abort()
-        for lot in (self._held, self._unknown, self._sought):
+        for lot in self._lots:
             for parked in lot:  # what waits behind one of them may be parked then
                 if lot.leave(parked):
                     self._refuse(parked.call, Unavailable("this server is shutting down"))
@@ -151,7 +152,7 @@ class RouterPipeline:
         self._serve(passing, passing.principal)
 
     def _require_room(self) -> None:
-        if len(self.in_flight) + len(self._held.calls) + len(self._unknown.calls) >= self._bounds.in_flight:
+        if len(self.in_flight) + sum(map(len, self._lots)) >= self._bounds.in_flight:
             raise Overloaded("this server serves as many calls as it can: try again in a second", retry_after=1.0)
 
     def _serve(self, passing: Passing, principal: Principal) -> None:

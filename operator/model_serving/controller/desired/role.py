@@ -13,14 +13,10 @@ from model_serving.api.names import CREATOR_ANNOTATION
 from model_serving.api.policy import FORBIDDEN_PRINCIPALS, AccessEntry, PermissionLevel, PrincipalKind
 from model_serving.controller.desired.owner import Owner, child
 from model_serving.kube.resources import ROLE_BINDINGS, ROLES, Manifest
-
-_RBAC = "rbac.authorization.k8s.io"
-_ACCOUNT = "system:serviceaccount:"
+from model_serving.kube.subjects import RBAC_GROUP, Subject, account_subject, group_subject, user_subject
 
 VIEWER, MANAGER = "viewer", "manager"
 _VERBS = {VIEWER: ["get"], MANAGER: ["get", "update", "patch", "delete"]}
-
-Subject = dict[str, str]
 
 
 def roles(owner: Owner, endpoint: ServingEndpoint) -> list[Manifest]:
@@ -29,7 +25,7 @@ def roles(owner: Owner, endpoint: ServingEndpoint) -> list[Manifest]:
     managers = [_subject(e, owner) for e in entries if e.permission_level is PermissionLevel.CAN_MANAGE]
     creator = endpoint.metadata.annotations.get(CREATOR_ANNOTATION, "")
     if creator and creator not in FORBIDDEN_PRINCIPALS:
-        managers.append(_person(creator))
+        managers.append(user_subject(creator))
     viewers = [_subject(e, owner) for e in entries if e.permission_level is not PermissionLevel.CAN_MANAGE]
     return [
         manifest
@@ -47,7 +43,7 @@ def _role(owner: Owner, suffix: str) -> Manifest:
 def _role_binding(owner: Owner, suffix: str, subjects: Iterable[Subject]) -> Manifest:
     unique = {tuple(sorted(s.items())): s for s in subjects}
     body: dict[str, Any] = {
-        "roleRef": {"apiGroup": _RBAC, "kind": "Role", "name": f"{owner.name}-{suffix}"},
+        "roleRef": {"apiGroup": RBAC_GROUP, "kind": "Role", "name": f"{owner.name}-{suffix}"},
         "subjects": [unique[key] for key in sorted(unique)],
     }
     return child(owner, ROLE_BINDINGS, body, suffix=suffix)
@@ -55,14 +51,7 @@ def _role_binding(owner: Owner, suffix: str, subjects: Iterable[Subject]) -> Man
 
 def _subject(entry: AccessEntry, owner: Owner) -> Subject:
     if entry.kind is PrincipalKind.SERVICE_ACCOUNT:
-        return {"kind": "ServiceAccount", "name": entry.name, "namespace": entry.namespace or owner.namespace}
+        return account_subject(entry.namespace or owner.namespace, entry.name)
     if entry.kind is PrincipalKind.GROUP:
-        return {"apiGroup": _RBAC, "kind": "Group", "name": entry.name}
-    return _person(entry.name)
-
-
-def _person(name: str) -> Subject:
-    namespace, _, account = name.removeprefix(_ACCOUNT).partition(":")
-    if name.startswith(_ACCOUNT) and namespace and account:
-        return {"kind": "ServiceAccount", "name": account, "namespace": namespace}
-    return {"apiGroup": _RBAC, "kind": "User", "name": name}
+        return group_subject(entry.name)
+    return user_subject(entry.name)

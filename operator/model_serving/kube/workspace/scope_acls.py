@@ -10,17 +10,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 
+from model_serving.api.names import account_user
 from model_serving.api.policy import FORBIDDEN_PRINCIPALS
 from model_serving.kube.client import Client
 from model_serving.kube.errors import Conflict
 from model_serving.kube.labels import MANAGED_BY_LABEL, MANAGEMENT
 from model_serving.kube.resources import ROLE_BINDINGS, ROLES, Manifest, Resource
+from model_serving.kube.subjects import RBAC_GROUP, Subject, group_subject, user_subject
 from model_serving.kube.workspace.refusals import Deed, told
 from model_serving.kube.workspace.secrets_client import SecretsClient
 from model_serving.stores import Caller, Permission, Refused, Scope, Unknown
 
-_RBAC = "rbac.authorization.k8s.io"
-_ACCOUNT, _GROUP = "system:serviceaccount:", "group:"
+_GROUP = "group:"
 _GROUPS = ("users", "admins")
 _EVERYBODY = ("system:authenticated", *FORBIDDEN_PRINCIPALS)
 _ATTEMPTS = 5
@@ -31,8 +32,6 @@ VERBS = {
     Permission.WRITE: ["get", "update", "patch"],
     Permission.MANAGE: ["get", "update", "patch", "delete"],
 }
-
-Subject = dict[str, str]
 
 
 class ScopeAcls:
@@ -77,7 +76,7 @@ class ScopeAcls:
         role = {**_object(ROLES, name, namespace, owner), "rules": [rule]}
         binding = {
             **_object(ROLE_BINDINGS, name, namespace, owner),
-            "roleRef": {"apiGroup": _RBAC, "kind": "Role", "name": name},
+            "roleRef": {"apiGroup": RBAC_GROUP, "kind": "Role", "name": name},
         }
         await _put(client, role)
         for attempt in range(_ATTEMPTS):
@@ -113,18 +112,15 @@ def _subject(principal: str) -> Subject:
     if name in _EVERYBODY:
         raise Refused(f"principal: {name} would be everybody: name a user, a group or a ServiceAccount")
     if name != principal or name in _GROUPS:
-        return {"apiGroup": _RBAC, "kind": "Group", "name": name}
-    namespace, _, account = name.removeprefix(_ACCOUNT).partition(":")
-    if name.startswith(_ACCOUNT) and namespace and account:
-        return {"kind": "ServiceAccount", "name": account, "namespace": namespace}
-    return {"apiGroup": _RBAC, "kind": "User", "name": name}
+        return group_subject(name)
+    return user_subject(name)
 
 
 def _principal(subject: Mapping[str, str]) -> str:
     name = subject.get("name", "")
     match subject.get("kind"):
         case "ServiceAccount":
-            return f"{_ACCOUNT}{subject.get('namespace', '')}:{name}"
+            return account_user(subject.get("namespace", ""), name)
         case "Group" if name not in _GROUPS:
             return _GROUP + name
     return name

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from model_serving.api.access import includes, principal_name
 from model_serving.api.endpoint import ServingEndpoint
-from model_serving.api.names import CREATOR_ANNOTATION
+from model_serving.api.names import ACCOUNT_PREFIX, CREATOR_ANNOTATION
 from model_serving.api.policy import AccessEntry, PermissionLevel, PrincipalKind
 from model_serving.api.problems import problems
 from model_serving.management.convert.problems import refuse_others_alone
@@ -30,8 +30,7 @@ _FIELDS = {
     "service_principal_name": PrincipalKind.SERVICE_ACCOUNT,
 }
 _FIELD_OF = {kind: field for field, kind in _FIELDS.items()}
-_ACCOUNT_PREFIX = "system:serviceaccount:"
-_ACCOUNT = re.compile(rf"{_ACCOUNT_PREFIX}([^:]+):([^:]+)")
+_ACCOUNT = re.compile(rf"{ACCOUNT_PREFIX}([^:]+):([^:]+)")
 
 
 class Principal(NamedTuple):
@@ -137,7 +136,7 @@ def _read_entry(entry: Any, where: str, namespace: str) -> tuple[Principal, Perm
     if not isinstance(name, str):
         raise InvalidParameter(f"{where}.{field}: must be a string")
     kind = _FIELDS[field]
-    if kind is PrincipalKind.USER and name.startswith(_ACCOUNT_PREFIX):
+    if kind is PrincipalKind.USER and name.startswith(ACCOUNT_PREFIX):
         kind = PrincipalKind.SERVICE_ACCOUNT
     if kind is PrincipalKind.SERVICE_ACCOUNT and not _ACCOUNT.fullmatch(name):
         text = "a service principal is a ServiceAccount, system:serviceaccount:NAMESPACE:NAME; "
