@@ -36,6 +36,8 @@ CLIENTS = 16
 CHANGE_SECONDS = 0.5
 WINDOW_SECONDS = 62
 """After so much quiet the limits have forgotten all calls: what is missing then was reserved and never settled."""
+_OVERLAP_CHANGES = 8
+"""How many changes a key is still taken after its successor has come: four seconds. Real providers give hours."""
 _PROVIDER = "from model_serving.cli import main; main(['demo-provider', *{options}])"
 _LIMIT = 1_000_000_000
 _REMAINING = "x-ratelimit-remaining-tokens"
@@ -71,6 +73,11 @@ class Result:
         if self.trend is not None and self.trend.verdict == "grows":
             found.append(f"memory grows by {self.trend.slope:.1f} MiB per hour")
         return found
+
+
+def _provider_key(change: int) -> str:
+    """The provider's key since a change; the first is the one that `ours.write_files` gives the proxy."""
+    return f"sk-provider-{change}" if change else "sk-provider"
 
 
 class Soak:
@@ -127,10 +134,10 @@ class Soak:
         ours.write(self._layout.policy, msgspec.json.encode(policy))
 
     def _rotate(self, number: int) -> None:
-        """The provider takes the new key beside the last one, as providers do."""
-        old, new = (f"sk-provider-{number - back}" for back in (2, 0))
-        ours.write(self._keys, f"{old}\n{new}\n".encode())
-        ours.write(self._layout.credential(CredentialFile("vendor", "token")), new.encode())
+        """The provider takes the new key beside the last ones, as providers do."""
+        taken = [_provider_key(each) for each in range(number, max(number - _OVERLAP_CHANGES, -1), -2)]
+        ours.write(self._keys, "\n".join(taken).encode())
+        ours.write(self._layout.credential(CredentialFile("vendor", "token")), taken[0].encode())
 
     async def _remaining(self, token: str) -> str:
         """What the limit leaves after one small call."""
@@ -174,7 +181,7 @@ def soak(seconds: float, quiet: bool, python: Interpreter, say: Callable[[str], 
     with tempfile.TemporaryDirectory(prefix="model-serving-soak-") as name:
         folder = Path(name)
         keys = folder / "keys"
-        keys.write_text("sk-provider\nsk-provider-0\n")
+        keys.write_text(_provider_key(0))
         with _provider(python, keys, cores.driver, folder / "provider.log") as provider:
             stage = ours.Stage(folder, cores.target, provider, python)
             with ours.start_proxy(stage, ours.EVERYTHING) as proxy:
