@@ -13,7 +13,7 @@ import pytest
 from model_serving.proxy.http import server as http_server
 from model_serving.proxy.http.exchange import Exchange
 from model_serving.proxy.http.server import Server, listen
-from model_serving.proxy.providers.openai import OpenAI
+from model_serving.proxy.providers.openai_dialect import OpenAIDialect
 from model_serving.proxy.refusals import refusal_body
 from model_serving.proxy.sse import PassThrough
 from model_serving.proxy_config import CredentialFile, EntryState, Limit
@@ -47,7 +47,7 @@ async def test_a_401_whose_credential_is_no_longer_configured_is_answered(files:
         async def replaced(received: Received, writer: asyncio.StreamWriter) -> None:
             files.secret("another", "vendor-2")
             files.config([target(upstream.base, credentials={"openai_api_key": CredentialFile("vendor-2", "token")})])
-            await until(lambda: [c.file.secret for c in running.service.state.credentials.all()] == ["vendor-2"])
+            await until(lambda: [c.file.secret for c in running.service.state.credentials.files()] == ["vendor-2"])
             await whole(401, {"error": {"message": f"Incorrect API key provided: {SECRET}"}})(received, writer)
 
         upstream.scripts.append(replaced)
@@ -65,8 +65,8 @@ def broken(*_: object) -> Any:
 @pytest.mark.parametrize(
     "fault",
     [
-        pytest.param((OpenAI, "reply", False), id="in an answer"),
-        pytest.param((OpenAI, "stream", True), id="when a stream begins"),
+        pytest.param((OpenAIDialect, "reply", False), id="in an answer"),
+        pytest.param((OpenAIDialect, "stream", True), id="when a stream begins"),
         pytest.param((PassThrough, "feed", True), id="in a stream"),
         pytest.param((PassThrough, "close", True), id="at the end of a stream"),
     ],

@@ -96,7 +96,7 @@ async def test_a_rotated_credential_is_used_without_a_restart(
 ) -> None:
     await chat(running.port)
     files.secret("sk-new\n")
-    await until(lambda: "sk-new" in running.service.state.credentials.all()[0].value)
+    await until(lambda: "sk-new" in running.service.state.credentials.files()[0].value)
     await chat(running.port)
     assert [request.header("authorization") for request in upstream.requests] == [f"Bearer {SECRET}", "Bearer sk-new"]
 
@@ -106,7 +106,7 @@ async def test_no_call_fails_when_the_provider_learns_of_a_new_key_late(
 ) -> None:
     upstream.keys = {SECRET}
     files.secret("sk-new")
-    await until(lambda: running.service.state.credentials.all()[0].value == "sk-new")
+    await until(lambda: running.service.state.credentials.files()[0].value == "sk-new")
     assert (await chat(running.port)).status == 200
     assert (await chat(running.port, stream=True)).body.endswith(b"[DONE]\n\n")
     assert len(upstream.requests) == 4
@@ -124,7 +124,7 @@ async def test_a_key_that_is_revoked_before_we_looked_is_replaced_at_the_first_4
 async def test_a_401_is_tried_once_more_at_most(running: Running, upstream: FakeUpstream, files: Files) -> None:
     upstream.keys = {"another"}
     files.secret("sk-new")
-    await until(lambda: running.service.state.credentials.all()[0].value == "sk-new")
+    await until(lambda: running.service.state.credentials.files()[0].value == "sk-new")
     answer = await chat(running.port)
     assert (answer.status, answer.json["error_code"]) == (401, "UNAUTHENTICATED")
     assert len(upstream.requests) == 2
@@ -156,7 +156,7 @@ async def test_the_kubelets_swap_of_a_link_is_noticed(files: Files, upstream: Fa
     async with proxy(files) as running:
         assert (await ready(running))[0] == 200
         _publish(folder, "2", "sk-other")
-        await until(lambda: running.service.state.credentials.all()[0].value == "sk-other")
+        await until(lambda: running.service.state.credentials.files()[0].value == "sk-other")
         (folder / "token").unlink()  # the key is removed from the Secret
         await until_ready(running, 503)
 

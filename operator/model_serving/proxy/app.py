@@ -46,6 +46,7 @@ class ProxyService:
         process = settings.process
         layout = Layout(settings.root)
         self.state = State(layout, settings.tls_secret, process.workers)
+        self.state.credentials.platform = settings.platform
         metrics = self._metrics = Metrics()
         self._journal = open_journal(metrics, process)
         denied = settings.denied_addresses
@@ -70,7 +71,7 @@ class ProxyService:
         metrics.in_flight = lambda: len(self.pipeline.in_flight)
         metrics.credentials = lambda: [
             (credential.file.secret, credential.file.key, credential.loaded_at)
-            for credential in self.state.credentials.all()
+            for credential in self.state.credentials.files()
         ]
         counted = counting(metrics.refused)
         limits = ServerLimits(connections=process.max_connections, buffered_bytes=process.max_buffered_bytes)

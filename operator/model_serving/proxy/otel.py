@@ -97,7 +97,7 @@ def _attributes(course: Course) -> dict[str, AttributeValue]:
         found["model_serving.endpoint"] = course.runtime.endpoint
         found["model_serving.config_version"] = course.runtime.config.config_version
     if course.target is not None:
-        target, origin = course.target.target, course.target.origin
+        target, origin = course.target.target, course.target.whole.origin
         azure = target.settings.get("openai_api_type", "").startswith("azure")
         named = PROVIDERS.get(target.provider, target.provider)
         found["gen_ai.provider.name"] = "azure.ai.openai" if azure else named

@@ -16,8 +16,7 @@ from model_serving.proxy.http.response import Cause, Failure, ResponseListener
 from model_serving.proxy.relay import Answer
 from model_serving.proxy.router import Balancer
 from model_serving.proxy.router_journal import Passing, RouterJournal
-from model_serving.proxy.sse import EventSplitter
-from model_serving.proxy.upstream import EVENT_STREAM
+from model_serving.proxy.sse import EVENT_STREAM, EventSplitter
 from model_serving.proxy_config import Entry, split_address
 
 FORWARDED = (b"content-type", b"accept", b"user-agent", b"traceparent", b"tracestate")

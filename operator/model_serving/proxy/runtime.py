@@ -18,15 +18,26 @@ from model_serving.proxy.hosts import Leave, scheme_refusal
 from model_serving.proxy.http.head import clean_value
 from model_serving.proxy.http.pool import Origin
 from model_serving.proxy.limits.rules import KEYS, Rules
-from model_serving.proxy.providers.base import Provider
+from model_serving.proxy.providers.base import Dialect, Provider
 from model_serving.proxy.providers.registry import PROVIDERS
-from model_serving.proxy_config import CredentialFile, LimitsStore, Policy, ProxyConfig, Target
+from model_serving.proxy_config import LimitsStore, Policy, ProxyConfig, Target
 
 USER_AGENT = b"model-serving"
 
 
 class CompileError(Exception):
     """Config or policy that cannot be served; the text names the field."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where requests go."""
+
+    origin: Origin
+    host: str
+    path: str
+    head: bytes
+    """Request line and headers, but for credential and length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +48,10 @@ class CompiledTarget:
     weight: int
     target: Target
     provider: Provider
+    dialect: Dialect
     scheme: Scheme
-    credential: CredentialFile
-    origin: Origin
-    request_head: bytes
-    """Request line and headers, but for credential and length."""
+    whole: Place
+    stream: Place
     answer_head: bytes
     """The headers that tell clients who answered."""
     refusal: str
@@ -67,9 +77,9 @@ class Runtime:
         return self.config.endpoint
 
     @property
-    def credentials(self) -> Sequence[CredentialFile]:
-        """The files that the targets need, each once."""
-        return list(dict.fromkeys(target.credential for target in self.targets))
+    def schemes(self) -> Sequence[Scheme]:
+        """How the targets show credentials, each once."""
+        return list(dict.fromkeys(target.scheme for target in self.targets))
 
 
 def compile_runtime(config: ProxyConfig, policy: Policy) -> Runtime:
@@ -119,11 +129,10 @@ def _compile_target(target: Target, leave: Leave, config_head: bytes) -> Compile
         raise CompileError(f"config: target {target.entity}: {target.provider} with {target.task} is not supported")
     try:
         scheme = provider.scheme(target)
-        origin, host, path = split_url(provider.url(target), leave)
-        request_head = _request_head(host, path, provider.headers(target))
-        credential = target.credentials[scheme.credential]
+        dialect = provider.dialect(target)
+        whole, stream = (_place(provider, target, leave, stream) for stream in (False, True))
     except KeyError as error:
-        raise CompileError(f"config: target {target.entity}: the credential {error} is missing") from None
+        raise CompileError(f"config: target {target.entity}: the setting or credential {error} is missing") from None
     except ValueError as error:
         raise CompileError(f"config: target {target.entity}: {error}") from None
     return CompiledTarget(
@@ -131,13 +140,18 @@ def _compile_target(target: Target, leave: Leave, config_head: bytes) -> Compile
         weight=target.weight,
         target=target,
         provider=provider,
+        dialect=dialect,
         scheme=scheme,
-        credential=credential,
-        origin=origin,
-        request_head=request_head,
+        whole=whole,
+        stream=stream,
         answer_head=b"served-model-name: %b\r\n" % quote(target.entity, safe=" .:/@+~").encode() + config_head,
-        refusal=scheme_refusal(origin.https, leave),
+        refusal=scheme_refusal(whole.origin.https, leave),
     )
+
+
+def _place(provider: Provider, target: Target, leave: Leave, stream: bool) -> Place:
+    origin, host, path = split_url(provider.url(target, stream), leave)
+    return Place(origin, host, path, _request_head(host, path, provider.headers(target)))
 
 
 def split_url(url: str, leave: Leave) -> tuple[Origin, str, str]:

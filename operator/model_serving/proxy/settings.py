@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from model_serving.proxy.credentials.platform import Platform
 from model_serving.proxy.http.pool import PoolSettings
 from model_serving.proxy_config import split_address
 
@@ -92,6 +93,7 @@ class ProxySettings:
     """The longest wait for a stream to begin."""
     tls_secret: str = ""
     """The Secret below `root` whose `tls.crt` and `tls.key` the data port uses; empty: plain HTTP."""
+    platform: Platform = field(default_factory=Platform)
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> ProxySettings:
@@ -108,6 +110,7 @@ class ProxySettings:
             stream_idle_seconds=_read(environ, "STREAM_IDLE_SECONDS", _seconds, 120.0),
             first_byte_seconds=_read(environ, "FIRST_BYTE_SECONDS", _seconds, 120.0),
             tls_secret=_read(environ, "TLS_SECRET", _secret_name, ""),
+            platform=Platform.from_environ(environ),
         )
 
 

@@ -13,6 +13,7 @@ from typing import Protocol
 from model_serving.proxy.errors import Unavailable
 from model_serving.proxy.usage import Usage, read_usage
 
+EVENT_STREAM = b"text/event-stream"
 DONE = b"data: [DONE]\n\n"
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 _PIECES = 4096  # kept apart before they are joined: an upstream may send a byte at a time

@@ -75,8 +75,7 @@ class State:
             return False
         if self.tls is not None and not self.tls.loaded:
             return False
-        loaded = all(credential.value for credential in self.credentials.all())
-        return loaded and not any(target.refusal for target in runtime.targets)
+        return self.credentials.loaded and not any(target.refusal for target in runtime.targets)
 
     def status(self, in_flight: int) -> ProxyStatus:
         """What `/status` answers."""
@@ -95,7 +94,7 @@ class State:
 
     def _reports(self) -> list[CredentialReport]:
         tls = self.tls.reports() if self.tls is not None else []
-        return [*(credential.report() for credential in self.credentials.all()), *tls]
+        return [*self.credentials.reports(), *tls]
 
     def _recompile(self) -> None:
         config = self._read("config", self._config_file, ProxyConfig) or self._config
@@ -112,7 +111,7 @@ class State:
         if before is None or (before.issuers, before.router) != (policy.issuers, policy.router):
             self._tokens = TokenVerifier(policy.issuers) if policy.issuers else None
             self._set_authenticators()
-        self.credentials.track(runtime.credentials)
+        self.credentials.track(runtime.schemes)
 
     def _read(self, name: str, file: Watched, kind: type[T]) -> T | None:
         self._problems.pop(name, None)

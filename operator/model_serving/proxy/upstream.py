@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from model_serving.proxy.batch import Batch
 from model_serving.proxy.course import Course
+from model_serving.proxy.credentials.scheme import Outgoing
 from model_serving.proxy.credentials.store import REDACTED, CredentialStore
 from model_serving.proxy.errors import ProxyError, Unavailable
 from model_serving.proxy.http.head import JSON, JSON_HEAD, lines
@@ -16,12 +18,11 @@ from model_serving.proxy.http.pool import Fetch, Pool
 from model_serving.proxy.http.response import Cause, Failure, ResponseListener
 from model_serving.proxy.journal import Journal
 from model_serving.proxy.metrics import Metrics
+from model_serving.proxy.providers.base import Asked
 from model_serving.proxy.relay import Answer
 from model_serving.proxy.retry_after import seconds_of
 from model_serving.proxy.sse import StreamTranslator
-from model_serving.proxy.usage import is_json, is_utf8, read_usage
 
-EVENT_STREAM = b"text/event-stream"
 STREAM_HEAD = (
     b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n"
     b"x-accel-buffering: no\r\n"  # nginx would collect the stream otherwise
@@ -45,55 +46,57 @@ class Services:
 class TargetCall:
     """The delivery of one call to its target. Unavailable when that may not or cannot be called."""
 
-    __slots__ = ("_body", "_call", "_course", "_credential", "_retried", "_secret", "_services", "_stream", "_target",
-                 "complete")  # fmt: skip
+    __slots__ = ("_batch", "_bodies", "_call", "_course", "_place", "_retried", "_services", "_source", "_stream",
+                 "_target", "_value", "complete")  # fmt: skip
 
     def __init__(self, services: Services, course: Course) -> None:
         call, target = course.call, course.target
         assert call is not None and target is not None
         if target.refusal:
             raise Unavailable(f"served entity {target.entity} may not be called: {target.refusal}")
-        self._body = target.provider.request(call, target.target)
-        credential = services.credentials.get(target.credential)
-        if not credential.value:
-            raise Unavailable(f"served entity {target.entity} cannot be called: {credential.fault}", retry_after=5.0)
+        self._bodies = target.dialect.request(call)
+        source = services.credentials.of(target.scheme)
+        value = source.value
+        if not value:
+            raise Unavailable(f"served entity {target.entity} cannot be called: {source.fault}", retry_after=5.0)
         self._services = services
         self._target = target
+        self._place = target.stream if call.stream else target.whole
         self._call = call
         self._course = course
         self._stream: StreamTranslator | None = None
-        self._credential = credential  # the store forgets those that a later config does not name
-        self._secret = credential.value
+        self._batch: Batch | None = None
+        self._source = source  # the store forgets those that a later config does not name
+        self._value = value
         self._retried = False
         self.complete = False
 
     def send(self, listener: ResponseListener) -> Fetch:
-        target, body = self._target, self._body
-        credential = target.scheme.headers(self._secret)
-        head = target.request_head
-        if self._course.trace is not None:
-            head += self._course.trace.head
-        request = b"%b%bcontent-length: %d\r\n\r\n%b" % (head, credential, len(body), body)
-        return self._services.pool.send(target.origin, request, listener)
+        if len(self._bodies) == 1:
+            return self._send(self._bodies[0], listener)
+        self._batch = Batch(self._bodies, self._send, listener)
+        self._batch.start()
+        return self._batch
 
     def again(self, failure: Failure | None, status: int) -> bool:
-        """Once after a 401, which was not processed, with another value of the credential."""
-        if status != 401 or self._retried:
+        """Once after a refused credential, for such a call was not processed, with another value."""
+        if status not in self._target.scheme.refusals or self._retried:
             return False
         now = self._services.now()
-        self._credential.refresh(now, self._services.wall())
-        other = self._credential.other_than(self._secret, now)
+        self._source.refresh(now, self._services.wall())
+        other = self._source.other_than(self._value, now)
         self._retried = True
-        self._secret = other or self._secret
+        self._value = other or self._value
         return bool(other)
 
     def stream_head(self, status: int, headers: dict[bytes, bytes]) -> bytes | None:
         coding = headers.get(b"content-encoding")
         if coding is not None and coding.strip().lower() != b"identity":
             raise Unavailable("the provider's answer is compressed, although that was not asked for")
-        if status != 200 or not headers.get(b"content-type", b"").lower().startswith(EVENT_STREAM):
+        target = self._target
+        if status != 200 or not headers.get(b"content-type", b"").lower().startswith(target.dialect.stream_type):
             return None
-        self._stream = self._target.provider.stream(self._call)
+        self._stream = target.dialect.stream(self._asked())
         return STREAM_HEAD + self._course.head()
 
     def feed(self, data: bytes) -> bytes:
@@ -113,18 +116,20 @@ class TargetCall:
         return rest
 
     def whole(self, status: int, headers: dict[bytes, bytes], body: bytes, framed: bool) -> Answer:
+        target, course = self._target, self._course
         if not 200 <= status < 300:
-            self._course.unused = True
+            course.unused = True
             retry_after = seconds_of(headers.get(b"retry-after", b""), self._services.wall())
-            body = self._services.credentials.scrub(body).replace(self._secret.encode(), REDACTED)
-            raise self._target.provider.error(status, body, retry_after)
-        course = self._course
-        course.usage, _ = read_usage(body)
-        if (course.usage is None and not is_json(body)) or not is_utf8(body):  # a web page, nothing, half of it
-            raise Unavailable("the provider's answer is not JSON" if framed else "the provider's answer broke off")
-        reply = self._target.provider.reply(self._call, body)
-        course.bytes_out = len(reply)
-        return Answer(200, JSON_HEAD + course.head(), reply)
+            raise target.provider.error(status, self._scrubbed(body), retry_after)
+        try:
+            reply = target.dialect.reply(self._asked(), self._batch.answers if self._batch is not None else [body])
+        except Unavailable:
+            if framed:
+                raise
+            raise Unavailable("the provider's answer broke off") from None
+        course.usage = reply.usage
+        course.bytes_out = len(reply.body)
+        return Answer(200, JSON_HEAD + course.head(), reply.body)
 
     def broken(self, failure: Failure) -> ProxyError:
         entity = self._target.entity
@@ -149,3 +154,23 @@ class TargetCall:
             used = course.usage.total_tokens if course.usage is not None else 0
             course.reservation.settle(used or (0 if course.unused else None), now, course.sent)
         self._services.journal.ended(course, now)
+
+    def _send(self, body: bytes, listener: ResponseListener) -> Fetch:
+        place = self._place
+        shown = self._target.scheme.headers(self._value, Outgoing(place.host, place.path, body, self._services.wall()))
+        head = place.head
+        if self._course.trace is not None:
+            head += self._course.trace.head
+        request = b"%b%bcontent-length: %d\r\n\r\n%b" % (head, shown, len(body), body)
+        return self._services.pool.send(place.origin, request, listener)
+
+    def _asked(self) -> Asked:
+        course = self._course
+        return Asked(self._call, self._target.target.model, course.id.decode(), int(self._services.wall()))
+
+    def _scrubbed(self, body: bytes) -> bytes:
+        """An error's body without secrets: those known now, and those that this call was made with."""
+        own = (self._value,) if isinstance(self._value, str) else ()
+        for value in (*own, *self._source.known_values()):
+            body = body.replace(value.encode(), REDACTED)
+        return self._services.credentials.scrub(body)

@@ -12,6 +12,8 @@ class Usage(msgspec.Struct, frozen=True):
     completion_tokens: int = 0
     cached_tokens: int = 0
     reasoning_tokens: int = 0
+    cache_written_tokens: int = 0
+    """Also part of the prompt's: tokens that were put into the vendor's cache."""
 
     @property
     def total_tokens(self) -> int:

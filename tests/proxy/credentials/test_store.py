@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from model_serving.proxy.credentials.store import Credential, CredentialStore
+from model_serving.proxy.credentials.credential import Credential
+from model_serving.proxy.credentials.scheme import Bearer
+from model_serving.proxy.credentials.store import CredentialStore
 from model_serving.proxy_config import CREDENTIAL_MISSING, CredentialFile, Layout
 from tests.proxy.harness import write
 
@@ -27,8 +29,8 @@ def test_the_value_is_stripped_and_dated(tmp_path: Path) -> None:
     found = credential(tmp_path)
     found.refresh(5.0, 1_700_000_000.0)
     assert found.value == "sk-1"
-    assert found.report().loaded_at == "2023-11-14T22:13:20+00:00"
-    assert found.report().problem == ""
+    assert found.reports()[0].loaded_at == "2023-11-14T22:13:20+00:00"
+    assert found.reports()[0].problem == ""
 
 
 @pytest.mark.parametrize(
@@ -41,14 +43,14 @@ def test_what_cannot_be_used_is_told(tmp_path: Path, content: bytes, problem: st
     found = credential(tmp_path)
     found.refresh(0.0, 1.0)
     assert found.value == ""
-    assert found.report().problem.startswith(problem)
+    assert found.reports()[0].problem.startswith(problem)
 
 
 def test_a_folder_in_its_place_is_unreadable(tmp_path: Path) -> None:
     (tmp_path / "secrets/vendor/token").mkdir(parents=True)
     found = credential(tmp_path)
     found.refresh(0.0, 1.0)
-    assert found.report().problem == "unreadable"
+    assert found.reports()[0].problem == "unreadable"
 
 
 def test_the_former_value_serves_for_five_minutes(tmp_path: Path) -> None:
@@ -81,7 +83,7 @@ def test_a_file_that_is_gone_is_believed_gone_at_the_second_look(tmp_path: Path)
     found.refresh(1.0, 2.0)
     assert found.value == "sk"
     found.refresh(2.0, 3.0)
-    assert (found.value, found.report().problem) == ("", CREDENTIAL_MISSING)
+    assert (found.value, found.reports()[0].problem) == ("", CREDENTIAL_MISSING)
 
 
 def test_a_file_that_is_replaced_in_two_steps_is_never_missed(tmp_path: Path) -> None:
@@ -92,12 +94,12 @@ def test_a_file_that_is_replaced_in_two_steps_is_never_missed(tmp_path: Path) ->
     found.refresh(1.0, 2.0)
     put(tmp_path, "new")
     found.refresh(2.0, 3.0)
-    assert (found.value, found.report().problem) == ("new", "")
+    assert (found.value, found.reports()[0].problem) == ("new", "")
 
 
 def test_both_values_are_scrubbed(tmp_path: Path) -> None:
     store = CredentialStore(Layout(tmp_path))
-    store.track([FILE])
+    store.track([Bearer(FILE)])
     for value in ("sk-old", "sk-new"):
         put(tmp_path, value)
         store.refresh(0.0, 1.0)
@@ -107,10 +109,10 @@ def test_both_values_are_scrubbed(tmp_path: Path) -> None:
 def test_a_new_config_keeps_what_it_still_names(tmp_path: Path) -> None:
     put(tmp_path, "sk")
     store = CredentialStore(Layout(tmp_path))
-    store.track([FILE])
+    store.track([Bearer(FILE)])
     store.refresh(0.0, 1.0)
-    before = store.get(FILE)
-    store.track([FILE, CredentialFile("other", "k")])
-    assert store.get(FILE) is before
+    before = store.of(Bearer(FILE))
+    store.track([Bearer(FILE), Bearer(CredentialFile("other", "k"))])
+    assert store.of(Bearer(FILE)) is before
     store.track([])
-    assert store.all() == []
+    assert store.files() == [] and store.reports() == []

@@ -8,12 +8,13 @@ import msgspec
 import pytest
 
 from model_serving.proxy.call import CHAT, COMPLETIONS, EMBEDDINGS, Call
+from model_serving.proxy.credentials.scheme import Outgoing
 from model_serving.proxy.providers.registry import PROVIDERS
 from model_serving.proxy.runtime import CompileError, compile_runtime
 from model_serving.proxy_config import CredentialFile, Policy, ProxyConfig, Target
 
 FILE = CredentialFile("s", "k")
-OPENAI, CUSTOM = PROVIDERS["openai"], PROVIDERS["custom"]
+OPENAI = PROVIDERS["openai"]
 
 
 def openai(task: str = CHAT, **settings: str) -> Target:
@@ -30,6 +31,11 @@ def call(stream: bool = False, **fields: Any) -> Call:
     return Call(CHAT, {name: msgspec.Raw(msgspec.json.encode(value)) for name, value in fields.items()}, stream)
 
 
+def sent_body(target: Target, asked: Call) -> Any:
+    (body,) = PROVIDERS[target.provider].dialect(target).request(asked)
+    return msgspec.json.decode(body)
+
+
 @pytest.mark.parametrize(
     ("task", "base", "url"),
     [
@@ -40,13 +46,11 @@ def call(stream: bool = False, **fields: Any) -> Call:
     ],
 )
 def test_openai_is_called_at_its_base(task: str, base: str | None, url: str) -> None:
-    assert OPENAI.url(openai(task, **({"openai_api_base": base} if base else {}))) == url
+    assert OPENAI.url(openai(task, **({"openai_api_base": base} if base else {})), False) == url
 
 
 def test_model_is_rewritten_and_the_rest_stays_as_it_was() -> None:
-    body = msgspec.json.decode(
-        OPENAI.request(call(model="ep", messages=[1], temperature=9, unknown={"a": None}), openai())
-    )
+    body = sent_body(openai(), call(model="ep", messages=[1], temperature=9, unknown={"a": None}))
     assert body == {"model": "real", "messages": [1], "temperature": 9, "unknown": {"a": None}}
 
 
@@ -60,7 +64,7 @@ def test_model_is_rewritten_and_the_rest_stays_as_it_was() -> None:
     ],
 )
 def test_a_stream_always_asks_openai_for_usage(given: dict[str, Any], sent: dict[str, Any]) -> None:
-    body = msgspec.json.decode(OPENAI.request(_stream(given), openai()))
+    body = sent_body(openai(), _stream(given))
     assert body["stream_options"] == sent
 
 
@@ -69,7 +73,7 @@ def _stream(given: dict[str, Any]) -> Call:
 
 
 def test_a_custom_provider_is_asked_nothing_that_the_client_did_not_ask() -> None:
-    body = msgspec.json.decode(CUSTOM.request(_stream({}), custom()))
+    body = sent_body(custom(), _stream({}))
     assert body == {"messages": [], "model": "real"}
 
 
@@ -82,7 +86,7 @@ def test_a_custom_provider_is_asked_nothing_that_the_client_did_not_ask() -> Non
     ],
 )
 def test_each_scheme_shows_its_credential(target: Target, line: bytes) -> None:
-    assert PROVIDERS[target.provider].scheme(target).headers("sk") == line
+    assert PROVIDERS[target.provider].scheme(target).headers("sk", Outgoing("h", "/", b"{}", 0.0)) == line
 
 
 def compile_one(target: Target) -> Any:
@@ -90,21 +94,23 @@ def compile_one(target: Target) -> Any:
 
 
 def test_the_head_of_a_request_names_host_and_path() -> None:
-    head = compile_one(openai(openai_organization="org-1")).request_head
+    head = compile_one(openai(openai_organization="org-1")).whole.head
     assert head.startswith(b"POST /v1/chat/completions HTTP/1.1\r\nhost: api.openai.com\r\n")
     assert b"openai-organization: org-1\r\n" in head
-    assert compile_one(custom()).request_head.startswith(b"POST /v1/chat?x=1 HTTP/1.1\r\n")
+    assert compile_one(custom()).whole.head.startswith(b"POST /v1/chat?x=1 HTTP/1.1\r\n")
 
 
 @pytest.mark.parametrize(
     ("target", "words"),
     [
-        pytest.param(openai(openai_api_type="azure"), "openai_api_type azure", id="Azure is another issue"),
+        pytest.param(openai(openai_api_type="azure"), "openai_deployment_name", id="Azure without a deployment"),
         pytest.param(openai(openai_api_base="https://u:p@h/v1"), "credentials", id="credentials in the URL"),
         pytest.param(openai(openai_api_base="https://h/a b"), "blanks", id="a blank in the URL"),
         pytest.param(openai(openai_organization="a\r\nx: y"), "control characters", id="a header in a setting"),
         pytest.param(openai("llm/v1/other"), "llm/v1/other", id="an unknown task"),
-        pytest.param(Target("e", "custom", CHAT, "m"), "custom_provider_url is missing", id="no URL"),
+        pytest.param(
+            Target("e", "custom", CHAT, "m", credentials={"token": FILE}), "custom_provider_url is missing", id="no URL"
+        ),
         pytest.param(Target("e", "openai", CHAT, "m"), "openai_api_key", id="no credential"),
         pytest.param(Target("e", "palm", CHAT, "m"), "palm", id="an unknown provider"),
     ],

@@ -2,39 +2,124 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
+
+import msgspec
+
+from model_serving.proxy.credentials.credential import Credential
+from model_serving.proxy.credentials.exchange import Exchange
+from model_serving.proxy.credentials.platform import Platform
+from model_serving.proxy_config import CredentialFile, CredentialReport
+
+
+class Outgoing(msgspec.Struct, frozen=True, gc=False):
+    """The request that is to be authenticated: what signatures cover. All requests are POST with JSON."""
+
+    host: str
+    path: str
+    """With its query, encoded as it is sent."""
+    body: bytes
+    wall: float
+    """Seconds since the epoch."""
+
+
+class Source(Protocol):
+    """Where a scheme's value comes from: files, or a token that is fetched anew before it expires."""
+
+    @property
+    def value(self) -> Any:
+        """What requests are shown with now; falsy while there is none."""
+
+    @property
+    def fault(self) -> str:
+        """Why there is none, in words for callers."""
+
+    def refresh(self, now: float, wall: float) -> None:
+        """Called each second, and after a provider has refused the value: looks whether another one is due."""
+
+    def other_than(self, used: Any, now: float) -> Any:
+        """A value that may cure the refusal that `used` got; falsy without."""
+
+    def known_values(self) -> Iterable[str]:
+        """All secrets that must not leave this process, former ones included."""
+
+    def reports(self) -> list[CredentialReport]:
+        """How it stands, without its value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What sources are made with."""
+
+    credential: Callable[[CredentialFile], Credential]
+    """The one that follows a file."""
+    exchange: Exchange
+    platform: Platform
 
 
 class Scheme(Protocol):
-    """How a request shows its credential to the provider."""
+    """How the requests to a target show who calls. Frozen and hashable: equal schemes share one source."""
 
     @property
-    def credential(self) -> str:
-        """The name of the credential in `Target.credentials`."""
+    def files(self) -> tuple[CredentialFile, ...]:
+        """The secrets that it needs."""
 
-    def headers(self, secret: str) -> bytes:
-        """Rendered header lines that show `secret`."""
+    @property
+    def refusals(self) -> frozenset[int]:
+        """Statuses of answers that another value of the credential may cure."""
+
+    def source(self, opening: Opening) -> Source:
+        """A new source of its value."""
+
+    def headers(self, value: Any, request: Outgoing) -> bytes:
+        """Rendered header lines that show `value`."""
+
+
+ONLY_401 = frozenset((401,))
 
 
 @dataclass(frozen=True, slots=True)
 class Bearer:
     """`Authorization: Bearer SECRET`."""
 
-    credential: str
+    file: CredentialFile
 
-    def headers(self, secret: str) -> bytes:
+    refusals = ONLY_401
+
+    @property
+    def files(self) -> tuple[CredentialFile, ...]:
+        """The one."""
+        return (self.file,)
+
+    def source(self, opening: Opening) -> Source:
+        """The file itself."""
+        return opening.credential(self.file)
+
+    def headers(self, value: str, request: Outgoing) -> bytes:
         """The header line."""
-        return b"authorization: Bearer %b\r\n" % secret.encode("latin-1")
+        return b"authorization: Bearer %b\r\n" % value.encode("latin-1")
 
 
 @dataclass(frozen=True, slots=True)
 class HeaderKey:
     """`HEADER: SECRET`."""
 
-    credential: str
+    file: CredentialFile
     header: str
 
-    def headers(self, secret: str) -> bytes:
+    refusals = ONLY_401
+
+    @property
+    def files(self) -> tuple[CredentialFile, ...]:
+        """The one."""
+        return (self.file,)
+
+    def source(self, opening: Opening) -> Source:
+        """The file itself."""
+        return opening.credential(self.file)
+
+    def headers(self, value: str, request: Outgoing) -> bytes:
         """The header line."""
-        return b"%b: %b\r\n" % (self.header.encode("latin-1"), secret.encode("latin-1"))
+        return b"%b: %b\r\n" % (self.header.encode("latin-1"), value.encode("latin-1"))

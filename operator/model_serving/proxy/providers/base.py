@@ -1,30 +1,72 @@
-"""What a provider is: how a call becomes its request, and how its answers become ours. Pure: no I/O, no clock.
+"""What a provider is: where and how a target is called, and its dialect. Pure: no I/O, no clock.
 
-Credentials are not here (`credentials/`), sockets neither (`upstream.py`).
+A `Provider` is a vendor; asked once per target, when a config is compiled. A `Dialect` is an API that a target speaks:
+it turns each call into requests, and answers into ours; several vendors may share one. Credentials are shown by
+`credentials/`, sockets are `upstream.py`'s.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
 from model_serving.proxy.call import Call
 from model_serving.proxy.credentials.scheme import Scheme
-from model_serving.proxy.errors import ProviderError
+from model_serving.proxy.errors import ProviderError, Unavailable
+from model_serving.proxy.providers.features import Features
 from model_serving.proxy.sse import StreamTranslator
+from model_serving.proxy.usage import Usage
 from model_serving.proxy_config import Target
+
+T = TypeVar("T")
+
+
+class Asked(msgspec.Struct, frozen=True, gc=False):
+    """What an answer needs besides the vendor's words. `id` and `created` are for vendors that send none."""
+
+    call: Call
+    model: str
+    id: str
+    created: int
+    """Seconds since the epoch."""
+
+
+class Reply(msgspec.Struct, frozen=True, gc=False):
+    """A complete answer in the client's format, and what it used; None when the vendor does not say."""
+
+    body: bytes
+    usage: Usage | None
+
+
+class Dialect(Protocol):
+    """One target's API. InvalidParameter and Unavailable tell what cannot be translated, there and back."""
+
+    stream_type: bytes
+    """The content type of its streams."""
+    features: Features
+    """What it can express of a call."""
+
+    def request(self, call: Call) -> list[bytes]:
+        """The bodies of the requests that make this call: one, or several where the vendor takes small batches."""
+
+    def reply(self, asked: Asked, bodies: Sequence[bytes]) -> Reply:
+        """The answer from those to each request, all successful."""
+
+    def stream(self, asked: Asked) -> StreamTranslator:
+        """The translator of a successful stream."""
 
 
 class Provider(Protocol):
-    """One vendor. Each method may raise ValueError for settings that cannot work, InvalidParameter for a call."""
+    """One vendor. ValueError for settings that cannot work, KeyError for a credential that is not there."""
 
     name: str
     """The value that users write in `provider`."""
     tasks: frozenset[str]
 
-    def url(self, target: Target) -> str:
-        """Where the target's task is served."""
+    def url(self, target: Target, stream: bool) -> str:
+        """Where the target's task is served, whole or as a stream."""
 
     def scheme(self, target: Target) -> Scheme:
         """How requests show their credential."""
@@ -32,14 +74,8 @@ class Provider(Protocol):
     def headers(self, target: Target) -> list[tuple[str, str]]:
         """Headers that all requests carry besides the usual ones."""
 
-    def request(self, call: Call, target: Target) -> bytes:
-        """The body of the request."""
-
-    def reply(self, call: Call, body: bytes) -> bytes:
-        """The body for the client from a complete, successful answer."""
-
-    def stream(self, call: Call) -> StreamTranslator:
-        """The translator of a successful stream."""
+    def dialect(self, target: Target) -> Dialect:
+        """The API that the target speaks."""
 
     def error(self, status: int, body: bytes, retry_after: float | None) -> ProviderError:
         """The error for an answer with another status."""
@@ -53,3 +89,11 @@ def provider_error(name: str, status: int, body: bytes, retry_after: float | Non
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         parsed = body[:4096].decode("utf-8", "replace")
     return ProviderError(name, status, parsed, retry_after)
+
+
+def understood(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+    """A vendor's words, typed. Unavailable when they are not what its API says."""
+    try:
+        return decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Unavailable(f"the provider's answer is not what its API says: {error}") from None

@@ -6,17 +6,12 @@ Reference: Databricks' external models, provider `custom`.
 
 from __future__ import annotations
 
-import msgspec
-
-from model_serving.proxy.call import CHAT, COMPLETIONS, EMBEDDINGS, Call
+from model_serving.proxy.call import CHAT, COMPLETIONS, EMBEDDINGS
 from model_serving.proxy.credentials.scheme import Bearer, HeaderKey, Scheme
 from model_serving.proxy.errors import ProviderError
-from model_serving.proxy.providers.base import provider_error
-from model_serving.proxy.providers.openai import with_model
-from model_serving.proxy.sse import PassThrough, StreamTranslator
+from model_serving.proxy.providers.base import Dialect, provider_error
+from model_serving.proxy.providers.openai_dialect import OpenAIDialect
 from model_serving.proxy_config import Target
-
-_encode = msgspec.json.Encoder().encode
 
 
 class Custom:
@@ -25,7 +20,7 @@ class Custom:
     name = "custom"
     tasks = frozenset((CHAT, COMPLETIONS, EMBEDDINGS))
 
-    def url(self, target: Target) -> str:
+    def url(self, target: Target, stream: bool) -> str:
         """The URL as the user wrote it."""
         url = target.settings.get("custom_provider_url")
         if not url:
@@ -35,23 +30,15 @@ class Custom:
     def scheme(self, target: Target) -> Scheme:
         """A header of its own where one is named, else a bearer token."""
         header = target.settings.get("key")
-        return HeaderKey("value", header) if header else Bearer("token")
+        return HeaderKey(target.credentials["value"], header) if header else Bearer(target.credentials["token"])
 
     def headers(self, target: Target) -> list[tuple[str, str]]:
         """None."""
         return []
 
-    def request(self, call: Call, target: Target) -> bytes:
-        """The client's body with our model."""
-        return _encode(with_model(call.fields, target.model))
-
-    def reply(self, call: Call, body: bytes) -> bytes:
-        """As it is."""
-        return body
-
-    def stream(self, call: Call) -> StreamTranslator:
-        """As it is: nothing was asked for that the client did not ask for."""
-        return PassThrough(hide_usage=False)
+    def dialect(self, target: Target) -> Dialect:
+        """OpenAI's; nothing is asked for that the client did not ask for."""
+        return OpenAIDialect(target.model, counts=False)
 
     def error(self, status: int, body: bytes, retry_after: float | None) -> ProviderError:
         """Its body, wrapped."""

@@ -1,87 +1,77 @@
-"""OpenAI, and servers that speak its API at a base URL of their own. Bodies are passed through.
+"""OpenAI, servers that speak its API at a base URL of their own, and Azure OpenAI. Bodies are passed through.
 
-Reference: https://platform.openai.com/docs/api-reference
+References: https://platform.openai.com/docs/api-reference, https://learn.microsoft.com/azure/ai-services/openai/reference
 """
 
 from __future__ import annotations
 
-import msgspec
+from urllib.parse import quote
 
-from model_serving.proxy.call import CHAT, COMPLETIONS, EMBEDDINGS, Call, Fields
-from model_serving.proxy.credentials.scheme import Bearer, Scheme
-from model_serving.proxy.errors import InvalidParameter, ProviderError
-from model_serving.proxy.providers.base import provider_error
-from model_serving.proxy.sse import PassThrough, StreamTranslator
+from model_serving.proxy.call import CHAT, COMPLETIONS, EMBEDDINGS
+from model_serving.proxy.credentials.entra import EntraClient
+from model_serving.proxy.credentials.scheme import Bearer, HeaderKey, Scheme
+from model_serving.proxy.errors import ProviderError
+from model_serving.proxy.providers.base import Dialect, provider_error
+from model_serving.proxy.providers.openai_dialect import OpenAIDialect
 from model_serving.proxy_config import Target
 
 DEFAULT_BASE = "https://api.openai.com/v1"
 PATHS = {CHAT: "/chat/completions", COMPLETIONS: "/completions", EMBEDDINGS: "/embeddings"}
-
-_encode = msgspec.json.Encoder().encode
-_decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_TRUE = msgspec.Raw(b"true")
-_ONLY_USAGE = msgspec.Raw(b'{"include_usage":true}')
+AZURE_SCOPE = "https://cognitiveservices.azure.com/.default"
 
 
 class OpenAI:
-    """Provider `openai`."""
+    """Provider `openai`; `openai_api_type` tells OpenAI (`openai`) from Azure with a key or with Entra ID."""
 
     name = "openai"
     tasks = frozenset(PATHS)
 
-    def url(self, target: Target) -> str:
-        """Base URL and path of the task."""
-        kind = target.settings.get("openai_api_type", "openai")
-        if kind != "openai":
-            raise ValueError(f"openai_api_type {kind} is not supported")
-        return target.settings.get("openai_api_base", DEFAULT_BASE).rstrip("/") + PATHS[target.task]
+    def url(self, target: Target, stream: bool) -> str:
+        """Base URL and path of the task; on Azure the deployment's."""
+        settings = target.settings
+        base = settings.get("openai_api_base", DEFAULT_BASE).rstrip("/")
+        if not _is_azure(target):
+            return base + PATHS[target.task]
+        deployment = quote(settings.get("openai_deployment_name", ""), safe="")
+        version = quote(settings.get("openai_api_version", ""), safe="")
+        if not deployment or not version or "openai_api_base" not in settings:
+            raise ValueError("Azure needs openai_api_base, openai_deployment_name and openai_api_version")
+        return f"{base}/openai/deployments/{deployment}{PATHS[target.task]}?api-version={version}"
 
     def scheme(self, target: Target) -> Scheme:
-        """A bearer token."""
-        return Bearer("openai_api_key")
+        """A bearer token; on Azure a header of its own, or a token of Entra ID."""
+        match _api_type(target):
+            case "azuread":
+                return EntraClient(
+                    tenant=target.settings["microsoft_entra_tenant_id"],
+                    client=target.settings["microsoft_entra_client_id"],
+                    secret=target.credentials["microsoft_entra_client_secret"],
+                    scope=AZURE_SCOPE,
+                )
+            case "azure":
+                return HeaderKey(target.credentials["openai_api_key"], "api-key")
+        return Bearer(target.credentials["openai_api_key"])
 
     def headers(self, target: Target) -> list[tuple[str, str]]:
         """The organization, where one is set."""
         organization = target.settings.get("openai_organization")
         return [("openai-organization", organization)] if organization else []
 
-    def request(self, call: Call, target: Target) -> bytes:
-        """The client's body with our model; a stream always reports its usage."""
-        fields = with_model(call.fields, target.model)
-        if call.stream:
-            fields["stream_options"] = _asking_usage(call.fields.get("stream_options"))
-        return _encode(fields)
-
-    def reply(self, call: Call, body: bytes) -> bytes:
-        """As it is."""
-        return body
-
-    def stream(self, call: Call) -> StreamTranslator:
-        """As it is, but for the usage that only we asked for."""
-        return PassThrough(hide_usage=not _asks_usage(call.fields.get("stream_options")))
+    def dialect(self, target: Target) -> Dialect:
+        """OpenAI's own; on Azure the path names the model."""
+        return OpenAIDialect("" if _is_azure(target) else target.model, counts=True)
 
     def error(self, status: int, body: bytes, retry_after: float | None) -> ProviderError:
         """Its body, wrapped."""
         return provider_error(self.name, status, body, retry_after)
 
 
-def with_model(fields: Fields, model: str) -> Fields:
-    """The body's fields with the provider's name of the model."""
-    return fields | {"model": msgspec.Raw(_encode(model))}
+def _api_type(target: Target) -> str:
+    kind = target.settings.get("openai_api_type", "openai")
+    if kind not in ("openai", "azure", "azuread"):
+        raise ValueError(f"openai_api_type {kind} is not known")
+    return kind
 
 
-def _options(raw: msgspec.Raw | None) -> Fields:
-    if raw is None or bytes(raw) == b"null":
-        return {}
-    try:
-        return _decode_fields(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        raise InvalidParameter("stream_options must be an object", parameter="stream_options") from None
-
-
-def _asks_usage(raw: msgspec.Raw | None) -> bool:
-    return raw is not None and bytes(_options(raw).get("include_usage", b"")) == b"true"
-
-
-def _asking_usage(raw: msgspec.Raw | None) -> msgspec.Raw:
-    return _ONLY_USAGE if raw is None else msgspec.Raw(_encode(_options(raw) | {"include_usage": _TRUE}))
+def _is_azure(target: Target) -> bool:
+    return _api_type(target) != "openai"

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from model_serving.proxy.providers.base import Provider
 from model_serving.proxy.providers.custom import Custom
+from model_serving.proxy.providers.databricks import DatabricksModelServing
 from model_serving.proxy.providers.openai import OpenAI
 
-PROVIDERS: dict[str, Provider] = {provider.name: provider for provider in (OpenAI(), Custom())}
+PROVIDERS: dict[str, Provider] = {
+    provider.name: provider for provider in (OpenAI(), Custom(), DatabricksModelServing())
+}
