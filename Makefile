@@ -52,8 +52,8 @@ cluster: $(STAMP) ## a real Kubernetes with operator and sample, left running
 cluster-down: $(STAMP) ## stop it
 	@$(BIN)/python -m tests.cluster.harness down
 
-bench: $(STAMP)  ## CPU per call beside nginx and Envoy (PEERS=all: every gateway; FEATURES=1: what ours cost)
-	@$(BIN)/python -m tests.bench $(if $(PEERS),--peers "$(PEERS)") $(if $(FEATURES),--features) $(if $(JSON),--json "$(JSON)")
+bench: $(STAMP)  ## CPU per call beside nginx and Envoy (PEERS=all: every gateway; FEATURES=1, PROVIDERS=1: what ours cost)
+	@$(BIN)/python -m tests.bench $(if $(PEERS),--peers "$(PEERS)") $(if $(FEATURES),--features) $(if $(PROVIDERS),--providers) $(if $(JSON),--json "$(JSON)")
 
 soak: $(STAMP)   ## minutes of calls, failures and changes: is memory flat, is nothing left over? (MINUTES=60)
 	@$(BIN)/python -m tests.bench.soak $(if $(MINUTES),--minutes $(MINUTES))

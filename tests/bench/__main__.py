@@ -3,6 +3,7 @@ a figure, which depends on the machine."""
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -17,7 +18,10 @@ from tests.bench.peers.registry import PEERS
 from tests.bench.report import as_json, show
 from tests.bench.rounds import Effort
 from tests.bench.run import DIRECT, FULL, NAMES, OWN_BUILD, SHORT, Plan, run
-from tests.bench.summary import BOTH, PROXY
+from tests.bench.summary import BOTH, PROXY, Summary
+from tests.bench.translation import Translation
+from tests.bench.translation import compare as compare_vendors
+from tests.bench.translation import table as translation_table
 
 PEOPLE_WIDTH = 150
 KNOWN = (DIRECT, *PEERS, PROXY, BOTH, OWN_BUILD)
@@ -39,9 +43,12 @@ def names_of(peers: str, chosen: tuple[str, ...]) -> tuple[str, ...]:
 @click.option("--peers", default="", help="Further gateways: all, or names with commas between them.")
 @click.option("--target", "chosen", multiple=True, type=click.Choice(KNOWN), help="Only this one (may be repeated).")
 @click.option("--features", "compared", is_flag=True, help="What each feature of the proxy costs, instead of peers.")
+@click.option("--providers", "translated", is_flag=True, help="Only what translating for each vendor costs.")
 @click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.option("--json", "file", type=click.Path(path_type=Path), help="Write the figures into this file, too.")
-def main(quick: bool, peers: str, chosen: tuple[str, ...], compared: bool, output: str, file: Path | None) -> None:  # noqa: PLR0913
+def main(  # noqa: PLR0913
+    quick: bool, peers: str, chosen: tuple[str, ...], compared: bool, translated: bool, output: str, file: Path | None
+) -> None:
     """CPU per call of proxy and router beside nginx, Envoy and other gateways."""
     progress = Console(stderr=True)
 
@@ -54,17 +61,36 @@ def main(quick: bool, peers: str, chosen: tuple[str, ...], compared: bool, outpu
         if compared:
             _compare(effort, output, say)
             return
-        summary = run(plan, say)
+        summary = None if translated else run(plan, say)
+        translation = compare_vendors(effort, say) if translated or not chosen else None
     except Unavailable as reason:
         progress.print(f"The benchmark cannot run: {reason}", highlight=False)
         sys.exit(2)
+    text = _document(summary, translation)
     if file is not None:
-        file.write_text(as_json(summary))
+        file.write_text(text)
     if output == "json":
-        print(as_json(summary))
+        print(text)
     else:
-        show(summary, plan.shapes, _wide())
-    sys.exit(1 if summary.faults else 0)
+        _show(summary, translation, plan)
+    sys.exit(1 if any(found.faults for found in (summary, translation) if found is not None) else 0)
+
+
+def _document(summary: Summary | None, translation: Translation | None) -> str:
+    found = json.loads(as_json(summary)) if summary is not None else {}
+    if translation is not None:
+        found["translation"] = msgspec.to_builtins(translation)
+    return json.dumps(found, indent=2)
+
+
+def _show(summary: Summary | None, translation: Translation | None, plan: Plan) -> None:
+    console = _wide()
+    if summary is not None:
+        show(summary, plan.shapes, console)
+    if translation is not None:
+        console.print(translation_table(translation))
+        for fault in translation.faults:
+            console.print(f"[red]not valid:[/] {fault}")
 
 
 def _compare(effort: Effort, output: str, say: Say) -> None:

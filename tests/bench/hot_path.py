@@ -30,7 +30,7 @@ from model_serving.proxy.settings import ProcessSettings, ProxySettings
 from model_serving.proxy_config import Limit
 from tests.bench import interpreter
 from tests.bench.figures import Cost, Found, Line
-from tests.bench.ours import EVERYTHING, Features, write_files
+from tests.bench.ours import EVERYTHING, Features, compatible, write_files
 from tests.bench.report import costs_table, profile_table
 from tests.bench.stubs import StubLoop, StubTransport
 from tests.bench.variants import VARIANTS
@@ -127,7 +127,7 @@ async def proxy(case: Case) -> AsyncIterator[Proxy]:
     loop = asyncio.get_running_loop()
     assert isinstance(loop, StubLoop)
     with tempfile.TemporaryDirectory(prefix="model-serving-bench-") as folder, _nowhere() as log:
-        write_files(Path(folder), "http://127.0.0.1:1/v1", case.features)
+        write_files(Path(folder), compatible("http://127.0.0.1:1/v1"), case.features)
         made = Proxy(Path(folder), loop, log if case.features.access_log else None)
         try:
             for _ in range(50):

@@ -1,10 +1,12 @@
-/* The provider of the benchmark: an OpenAI-compatible server that costs almost nothing. One thread, loopback only.
+/* The provider of the benchmark: a server that costs almost nothing. One thread, loopback only.
  *
- *     mock PORT
+ *     mock PORT [FOLDER]
  *
- * It answers each POST at once: with JSON, or, when the body holds "stream":true, with 100 events, a usage event and
- * the end mark. They come in one write, or 10 ms apart when the body holds "@sparse@". Each GET gets the list of its
- * models, which some gateways ask for. Built by cache.py, started by targets.py. Bodies must have a Content-Length; one
+ * It speaks OpenAI's API, or whatever FOLDER holds (written by vendors.py): a whole answer (`whole`), the head of a
+ * stream (`head`) and its pieces (`events`, each behind its length as ten digits).
+ * It answers each POST at once: with JSON, or, when the body holds "stream":true or the path "tream", with 100 events,
+ * a usage event and the end mark. They come in one write, or 10 ms apart when the body holds "@sparse@". Each GET gets
+ * the list of its models, which some gateways ask for. Built by cache.py, started by targets.py. Bodies must have a Content-Length; one
  * request is answered after the other. */
 
 #define _GNU_SOURCE
@@ -20,7 +22,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { EVENTS = 102, READY = 256, REQUEST_BYTES = 1 << 17, PAUSE_NS = 10000000 };
+enum { EVENTS = 102, MOST_EVENTS = 256, READY = 256, REQUEST_BYTES = 1 << 17, PAUSE_NS = 10000000 };
 
 struct text {
     char *bytes;
@@ -37,7 +39,8 @@ struct connection {
     char request[REQUEST_BYTES];
 };
 
-static struct text json_answer, models_answer, stream_head, burst_answer, events[EVENTS];
+static struct text json_answer, models_answer, stream_head, burst_answer, events[MOST_EVENTS];
+static int event_count = EVENTS;
 static struct connection *first_due, *last_due; /* all pauses are equal, so that a plain queue is in order */
 static int poller;
 
@@ -115,6 +118,45 @@ static void make_answers(void)
     burst_answer = keep(text, length);
 }
 
+static struct text read_file(const char *folder, const char *name)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    FILE *file = fopen(path, "rb");
+    if (!file) {
+        perror(path);
+        exit(1);
+    }
+    fseek(file, 0, SEEK_END);
+    struct text text = {malloc(ftell(file) + 1), ftell(file)};
+    rewind(file);
+    text.length = fread(text.bytes, 1, text.length, file);
+    text.bytes[text.length] = 0;
+    fclose(file);
+    return text;
+}
+
+/* In place of OpenAI's answers, those that FOLDER holds. */
+static void take_answers(const char *folder)
+{
+    json_answer = read_file(folder, "whole");
+    stream_head = read_file(folder, "head");
+    struct text all = read_file(folder, "events");
+    burst_answer.bytes = malloc(stream_head.length + all.length);
+    memcpy(burst_answer.bytes, stream_head.bytes, stream_head.length);
+    burst_answer.length = stream_head.length;
+    event_count = 0;
+    for (size_t at = 0; at < all.length && event_count < MOST_EVENTS;) {
+        char digits[11] = {0};
+        memcpy(digits, all.bytes + at, 10);
+        struct text event = keep(all.bytes + at + 10, atol(digits));
+        memcpy(burst_answer.bytes + burst_answer.length, event.bytes, event.length);
+        burst_answer.length += event.length;
+        events[event_count++] = event;
+        at += 10 + event.length;
+    }
+}
+
 /* Blocks when the receiver is slow: it never is, because all targets read whatever comes. */
 static int put(struct connection *connection, struct text text)
 {
@@ -172,7 +214,9 @@ static int answer(struct connection *connection)
         return length;
     size_t body_length = connection->request + length - body;
     int get = !memcmp(connection->request, "GET", 3);
-    int stream = memmem(body, body_length, "\"stream\":true", 13) || memmem(body, body_length, "\"stream\": true", 14);
+    char *line = memchr(connection->request, '\n', length);
+    int stream = memmem(body, body_length, "\"stream\":true", 13) || memmem(body, body_length, "\"stream\": true", 14)
+                 || memmem(connection->request, line - connection->request, "tream", 5);
     int sparse = stream && memmem(body, body_length, "@sparse@", 8) != NULL;
     connection->filled -= length;
     memmove(connection->request, connection->request + length, connection->filled);
@@ -202,7 +246,7 @@ static void send_due_events(void)
         if (!first_due)
             last_due = NULL;
         int number = connection->event;
-        connection->event = number + 1 < EVENTS ? number + 1 : -1;
+        connection->event = number + 1 < event_count ? number + 1 : -1;
         if (connection->closed)
             free(connection);
         else if (put(connection, events[number]) < 0)
@@ -245,11 +289,13 @@ static int open_listener(int port)
 
 int main(int count, char **arguments)
 {
-    if (count != 2) {
-        fprintf(stderr, "usage: mock PORT\n");
+    if (count != 2 && count != 3) {
+        fprintf(stderr, "usage: mock PORT [FOLDER]\n");
         return 2;
     }
     make_answers();
+    if (count == 3)
+        take_answers(arguments[2]);
     poller = epoll_create1(0);
     int listener = open_listener(atoi(arguments[1]));
     watch(listener, NULL);

@@ -68,10 +68,12 @@ class Stage:
 
 
 @contextlib.contextmanager
-def proxy(stage: Stage, name: str = "proxy", features: Features = EVERYTHING) -> Iterator[Target]:
+def proxy(
+    stage: Stage, name: str = "proxy", features: Features = EVERYTHING, upstream: Upstream | None = None
+) -> Iterator[Target]:
     """A proxy in front of the provider."""
     began = time.monotonic()
-    with start_proxy(stage, features) as child:
+    with start_proxy(stage, features, upstream) as child:
         yield answering(name, child.port, child.log, Started(child.process, began), features.speech)
 
 
@@ -86,10 +88,11 @@ def routed(stage: Stage) -> Iterator[Target]:
         yield answering("router + proxy", front.port, front.log, both, Speech(tokens=KEYS))
 
 
-def start_proxy(stage: Stage, features: Features) -> Child:
-    """A proxy as a process, with its files below `root` in the stage's folder."""
+def start_proxy(stage: Stage, features: Features, upstream: Upstream | None = None) -> Child:
+    """A proxy as a process, with its files below `root` in the stage's folder. Its upstream speaks OpenAI's API, or
+    is the one given, whose credentials lie there already."""
     root = stage.folder / "root"
-    write_files(root, f"http://127.0.0.1:{stage.provider}/v1", features)
+    write_files(root, upstream or compatible(f"http://127.0.0.1:{stage.provider}/v1"), features)
     return _start("proxy", stage, ROOT=str(root), ACCESS_LOG="on" if features.access_log else "off")
 
 
@@ -120,22 +123,25 @@ def policy(features: Features = EVERYTHING, **changes: Any) -> Policy:
     return Policy(**(values | changes))
 
 
-def write_files(root: Path, base: str, features: Features = EVERYTHING) -> None:
-    """The files of a proxy whose only target is the provider at `base`."""
-    layout = Layout(root)
-    credential = CredentialFile("vendor", "token")
-    upstream = Upstream(
+def compatible(base: str) -> Upstream:
+    """A provider at `base` that speaks OpenAI's API."""
+    return Upstream(
         entity="model",
         provider="openai",
         task="llm/v1/chat",
         model=MODEL,
         settings={"openai_api_base": base},
-        credentials={"openai_api_key": credential},
+        credentials={"openai_api_key": CredentialFile("vendor", "token")},
     )
+
+
+def write_files(root: Path, upstream: Upstream, features: Features = EVERYTHING) -> None:
+    """The files of a proxy with this only target."""
+    layout = Layout(root)
     config = ProxyConfig(endpoint=ENDPOINT, config_version=1, revision="bench", targets=[upstream])
     write(layout.config, msgspec.json.encode(config))
     write(layout.policy, msgspec.json.encode(policy(features)))
-    write(layout.credential(credential), b"sk-provider")
+    write(layout.credential(CredentialFile("vendor", "token")), b"sk-provider")
     for digest, user in _users().items():
         write(layout.api_keys / digest, json.dumps(user).encode())
 
