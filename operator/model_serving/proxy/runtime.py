@@ -130,7 +130,8 @@ def _compile_target(target: Target, leave: Leave, config_head: bytes) -> Compile
     try:
         scheme = provider.scheme(target)
         dialect = provider.dialect(target)
-        whole, stream = (_place(provider, target, leave, stream) for stream in (False, True))
+        whole = _place(provider, target, leave, b"")
+        stream = _place(provider, target, leave, dialect.stream_type)
     except KeyError as error:
         raise CompileError(f"config: target {target.entity}: the setting or credential {error} is missing") from None
     except ValueError as error:
@@ -149,9 +150,11 @@ def _compile_target(target: Target, leave: Leave, config_head: bytes) -> Compile
     )
 
 
-def _place(provider: Provider, target: Target, leave: Leave, stream: bool) -> Place:
-    origin, host, path = split_url(provider.url(target, stream), leave)
-    return Place(origin, host, path, _request_head(host, path, provider.headers(target)))
+def _place(provider: Provider, target: Target, leave: Leave, stream_type: bytes) -> Place:
+    """Where whole answers are asked for, or streams of a type."""
+    origin, host, path = split_url(provider.url(target, bool(stream_type)), leave)
+    accept = stream_type.decode() + ", application/json" if stream_type else "application/json"
+    return Place(origin, host, path, _request_head(host, path, [("accept", accept), *provider.headers(target)]))
 
 
 def split_url(url: str, leave: Leave) -> tuple[Origin, str, str]:
@@ -175,7 +178,6 @@ def _request_head(host: str, path: str, extra: Sequence[tuple[str, str]]) -> byt
         b"host: %b" % clean_value(host),
         b"user-agent: " + USER_AGENT,
         b"content-type: application/json",
-        b"accept: application/json, text/event-stream",
         b"accept-encoding: identity",
         *(b"%b: %b" % (name.encode(), clean_value(value)) for name, value in extra),
     ]

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+from model_serving.proxy.awaited import AwaitedFetch
 from model_serving.proxy.batch import Batch
 from model_serving.proxy.course import Course
-from model_serving.proxy.credentials.scheme import Outgoing
+from model_serving.proxy.credentials.scheme import Outgoing, Source
 from model_serving.proxy.credentials.store import REDACTED, CredentialStore
 from model_serving.proxy.errors import ProxyError, Unavailable
 from model_serving.proxy.http.head import JSON, JSON_HEAD, lines
@@ -21,6 +23,7 @@ from model_serving.proxy.metrics import Metrics
 from model_serving.proxy.providers.base import Asked
 from model_serving.proxy.relay import Answer
 from model_serving.proxy.retry_after import seconds_of
+from model_serving.proxy.runtime import CompiledTarget
 from model_serving.proxy.sse import StreamTranslator
 
 STREAM_HEAD = (
@@ -43,10 +46,14 @@ class Services:
     """Seconds since the epoch."""
 
 
+def _uncallable(target: CompiledTarget, source: Source) -> Unavailable:
+    return Unavailable(f"served entity {target.entity} cannot be called: {source.fault}", retry_after=5.0)
+
+
 class TargetCall:
     """The delivery of one call to its target. Unavailable when that may not or cannot be called."""
 
-    __slots__ = ("_batch", "_bodies", "_call", "_course", "_place", "_retried", "_services", "_source", "_stream",
+    __slots__ = ("_batch", "_bodies", "_call", "_course", "_place", "_refused", "_retried", "_services", "_source", "_stream",
                  "_target", "_value", "complete")  # fmt: skip
 
     def __init__(self, services: Services, course: Course) -> None:
@@ -57,8 +64,8 @@ class TargetCall:
         self._bodies = target.dialect.request(call)
         source = services.credentials.of(target.scheme)
         value = source.value
-        if not value:
-            raise Unavailable(f"served entity {target.entity} cannot be called: {source.fault}", retry_after=5.0)
+        if not value and not source.pending:
+            raise _uncallable(target, source)
         self._services = services
         self._target = target
         self._place = target.stream if call.stream else target.whole
@@ -68,10 +75,13 @@ class TargetCall:
         self._batch: Batch | None = None
         self._source = source  # the store forgets those that a later config does not name
         self._value = value
+        self._refused: Any = None
         self._retried = False
         self.complete = False
 
     def send(self, listener: ResponseListener) -> Fetch:
+        if not self._value:
+            return AwaitedFetch(self._source, self._renewed, listener)
         if len(self._bodies) == 1:
             return self._send(self._bodies[0], listener)
         self._batch = Batch(self._bodies, self._send, listener)
@@ -86,15 +96,18 @@ class TargetCall:
         self._source.refresh(now, self._services.wall())
         other = self._source.other_than(self._value, now)
         self._retried = True
-        self._value = other or self._value
-        return bool(other)
+        if other or self._source.pending:
+            self._refused, self._value = self._value, other
+            return True
+        return False
 
     def stream_head(self, status: int, headers: dict[bytes, bytes]) -> bytes | None:
         coding = headers.get(b"content-encoding")
         if coding is not None and coding.strip().lower() != b"identity":
             raise Unavailable("the provider's answer is compressed, although that was not asked for")
         target = self._target
-        if status != 200 or not headers.get(b"content-type", b"").lower().startswith(target.dialect.stream_type):
+        kind = target.dialect.stream_type
+        if status != 200 or not kind or not headers.get(b"content-type", b"").lower().startswith(kind):
             return None
         self._stream = target.dialect.stream(self._asked())
         return STREAM_HEAD + self._course.head()
@@ -133,6 +146,8 @@ class TargetCall:
 
     def broken(self, failure: Failure) -> ProxyError:
         entity = self._target.entity
+        if not self._value:
+            return _uncallable(self._target, self._source)
         self._course.sent = failure.sent
         if failure.cause is Cause.FORBIDDEN:
             return Unavailable(f"served entity {entity} may not be called: {failure.detail}", retry_after=5.0)
@@ -155,6 +170,14 @@ class TargetCall:
             course.reservation.settle(used or (0 if course.unused else None), now, course.sent)
         self._services.journal.ended(course, now)
 
+    def _renewed(self, listener: ResponseListener) -> Fetch | None:
+        """The request, once what was pending has ended; None when that brought no other value."""
+        value = self._source.value
+        if not value or value == self._refused:
+            return None
+        self._value = value
+        return self.send(listener)
+
     def _send(self, body: bytes, listener: ResponseListener) -> Fetch:
         place = self._place
         shown = self._target.scheme.headers(self._value, Outgoing(place.host, place.path, body, self._services.wall()))
@@ -170,7 +193,7 @@ class TargetCall:
 
     def _scrubbed(self, body: bytes) -> bytes:
         """An error's body without secrets: those known now, and those that this call was made with."""
-        own = (self._value,) if isinstance(self._value, str) else ()
+        own = [value for value in (self._value, self._refused) if value and isinstance(value, str)]
         for value in (*own, *self._source.known_values()):
             body = body.replace(value.encode(), REDACTED)
         return self._services.credentials.scrub(body)
