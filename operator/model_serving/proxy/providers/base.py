@@ -15,6 +15,7 @@ import msgspec
 from model_serving.proxy.call import Call
 from model_serving.proxy.credentials.scheme import Scheme
 from model_serving.proxy.errors import ProviderError, Unavailable
+from model_serving.proxy.provider_errors import status_of
 from model_serving.proxy.providers.features import Features
 from model_serving.proxy.sse import StreamTranslator
 from model_serving.proxy.usage import Usage
@@ -44,7 +45,7 @@ class Dialect(Protocol):
     """One target's API. InvalidParameter and Unavailable tell what cannot be translated, there and back."""
 
     stream_type: bytes
-    """The content type of its streams."""
+    """The content type of its streams; empty: it has none."""
     features: Features
     """What it can express of a call."""
 
@@ -89,6 +90,14 @@ def provider_error(name: str, status: int, body: bytes, retry_after: float | Non
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         parsed = body[:4096].decode("utf-8", "replace")
     return ProviderError(name, status, parsed, retry_after)
+
+
+def error_of_type(provider: str, kind: str, body: Any, retry_after: float | None = None) -> ProviderError:
+    """A provider's error amid a stream, where only its type (`overloaded_error`, `throttlingException`) tells a status.
+
+    `body` is what the vendor said, as JSON or text: it is told to the client as an error before the stream would be.
+    """
+    return ProviderError(provider, status_of(provider, kind), body, retry_after, kind=kind)
 
 
 def understood(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
