@@ -53,8 +53,8 @@ def _uncallable(target: CompiledTarget, source: Source) -> Unavailable:
 class TargetCall:
     """The delivery of one call to its target. Unavailable when that may not or cannot be called."""
 
-    __slots__ = ("_batch", "_bodies", "_call", "_course", "_place", "_refused", "_retried", "_services", "_source", "_stream",
-                 "_target", "_value", "complete")  # fmt: skip
+    __slots__ = ("_batch", "_bodies", "_call", "_course", "_place", "_refused", "_retried", "_services", "_source",
+                 "_stream", "_target", "_value", "complete")  # fmt: skip
 
     def __init__(self, services: Services, course: Course) -> None:
         call, target = course.call, course.target
