@@ -149,6 +149,19 @@ class CredentialReport(msgspec.Struct, frozen=True, omit_defaults=True):
     problem: str = ""
 
 
+class TokenReport(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How one token stands that is fetched and renewed; never its value. Times in ISO 8601, empty without a token.
+
+    `problem`, with its remedy, is empty unless the last attempt to fetch it failed; a former token serves on until
+    `expires_at`.
+    """
+
+    name: str
+    fetched_at: str = ""
+    expires_at: str = ""
+    problem: str = ""
+
+
 class ProxyStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     """What `GET /status` on the admin port answers; read by platforms as evidence and for causes."""
 
@@ -159,6 +172,7 @@ class ProxyStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     draining: bool = False
     policy_version: str = ""
     credentials: list[CredentialReport] = []
+    tokens: list[TokenReport] = []
     problems: list[str] = []
     in_flight: int = 0
     limits_problem: str = ""

@@ -5,11 +5,13 @@ After a rotation the former value stays for five minutes: a provider may learn o
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 from model_serving.proxy.files import Watched
 from model_serving.proxy.http.head import is_clean
-from model_serving.proxy_config import CREDENTIAL_MISSING, CredentialFile, CredentialReport, Layout
+from model_serving.proxy_config import CREDENTIAL_MISSING, CredentialFile, CredentialReport, Layout, TokenReport
 
 PREVIOUS_SECONDS = 300.0
 
@@ -19,12 +21,32 @@ def moment(wall: float) -> str:
     return datetime.fromtimestamp(wall, UTC).isoformat(timespec="seconds") if wall else ""
 
 
-class Credential:
+class Steady:
+    """What sources that fetch nothing have in common."""
+
+    value: Any
+    pending = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is a value."""
+        return bool(self.value)
+
+    def wait(self, done: Callable[[], None]) -> Any:
+        """Nothing is ever pending."""
+        raise NotImplementedError
+
+    def tokens(self) -> list[TokenReport]:
+        """None."""
+        return []
+
+
+class Credential(Steady):
     """One credential: its value now, its former value for a while, and what is wrong with it."""
 
     def __init__(self, file: CredentialFile, layout: Layout) -> None:
         self.file = file
-        self.value = ""
+        self.value: str = ""
         self.problem = CREDENTIAL_MISSING
         self.loaded_at = 0.0
         self._previous = ""

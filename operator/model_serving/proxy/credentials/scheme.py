@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -11,7 +12,8 @@ import msgspec
 from model_serving.proxy.credentials.credential import Credential
 from model_serving.proxy.credentials.exchange import Exchange
 from model_serving.proxy.credentials.platform import Platform
-from model_serving.proxy_config import CredentialFile, CredentialReport
+from model_serving.proxy.http.pool import Step
+from model_serving.proxy_config import CredentialFile, CredentialReport, TokenReport
 
 
 class Outgoing(msgspec.Struct, frozen=True, gc=False):
@@ -36,17 +38,31 @@ class Source(Protocol):
     def fault(self) -> str:
         """Why there is none, in words for callers."""
 
+    @property
+    def ready(self) -> bool:
+        """Whether calls may come: there is a value, or was and will be again."""
+
+    @property
+    def pending(self) -> bool:
+        """Whether a value is being fetched."""
+
+    def wait(self, done: Callable[[], None]) -> Step:
+        """Calls `done`, later, when what is pending has ended, well or not. Only while something is."""
+
     def refresh(self, now: float, wall: float) -> None:
         """Called each second, and after a provider has refused the value: looks whether another one is due."""
 
     def other_than(self, used: Any, now: float) -> Any:
-        """A value that may cure the refusal that `used` got; falsy without."""
+        """A value that may cure the refusal that `used` got; falsy without: then one may be pending."""
 
     def known_values(self) -> Iterable[str]:
         """All secrets that must not leave this process, former ones included."""
 
     def reports(self) -> list[CredentialReport]:
-        """How it stands, without its value."""
+        """How its files stand, without their values."""
+
+    def tokens(self) -> list[TokenReport]:
+        """How the tokens stand that it fetches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +73,8 @@ class Opening:
     """The one that follows a file."""
     exchange: Exchange
     platform: Platform
+    lot: Callable[[], float] = random.random
+    """From 0 to 1: spreads what would else happen everywhere at once."""
 
 
 class Scheme(Protocol):

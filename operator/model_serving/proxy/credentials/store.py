@@ -8,7 +8,7 @@ from model_serving.proxy.credentials.credential import Credential
 from model_serving.proxy.credentials.exchange import Exchange, no_exchange
 from model_serving.proxy.credentials.platform import Platform
 from model_serving.proxy.credentials.scheme import Opening, Scheme, Source
-from model_serving.proxy_config import CredentialFile, CredentialReport, Layout
+from model_serving.proxy_config import CredentialFile, CredentialReport, Layout, TokenReport
 
 REDACTED = b"[redacted]"
 """What stands where a credential's value stood."""
@@ -46,8 +46,8 @@ class CredentialStore:
 
     @property
     def loaded(self) -> bool:
-        """Whether each target can be called."""
-        return all(source.value for source in self._sources.values())
+        """Whether calls may come for each target."""
+        return all(source.ready for source in self._sources.values())
 
     def files(self) -> list[Credential]:
         """All files that are tracked."""
@@ -56,6 +56,10 @@ class CredentialStore:
     def reports(self) -> list[CredentialReport]:
         """How each source stands, a file once."""
         return list(dict.fromkeys(report for source in self._sources.values() for report in source.reports()))
+
+    def tokens(self) -> list[TokenReport]:
+        """How each token stands."""
+        return [report for source in self._sources.values() for report in source.tokens()]
 
     def scrub(self, text: bytes) -> bytes:
         """`text` without any credential's value: providers repeat keys in their errors."""
