@@ -18,6 +18,7 @@ TRACES = "otel.py"
 """The one file that knows OpenTelemetry; it is loaded where traces are asked for."""
 PURE = (
     "sse.py", "limits.py", "routing.py", "access.py", "call.py", "usage.py", "hosts.py", "router.py", "providers/",
+    "provider_errors.py",
     "tokens/compact.py", "tokens/claims.py",
 )  # fmt: skip
 IMPURE = {"asyncio", "socket", "time", "random", "os", "uvloop", "ssl"}

@@ -18,6 +18,8 @@ from typing import Any
 
 import msgspec
 
+from model_serving.proxy.provider_errors import delay_in, kinds_in, meaning_of, words_in
+
 Json = Any
 
 _CODES = {
@@ -33,7 +35,7 @@ _CODES = {
     503: "TEMPORARILY_UNAVAILABLE",
     504: "DEADLINE_EXCEEDED",
 }
-"""Codes of the statuses that clients know; a provider's other statuses are mapped onto these."""
+"""Codes of the statuses that clients know."""
 
 _OPENAI_TYPES = {
     401: "authentication_error",
@@ -177,33 +179,56 @@ class DeadlineExceeded(ProxyError):
 
 
 class ProviderError(ProxyError):
-    """The provider answered with an error: its status where clients know it, its words in the message."""
+    """The provider answered with an error: its status where clients know it, its words in the message.
 
-    def __init__(self, provider: str, status: int, body: Json, retry_after: float | None = None) -> None:
-        self.status, self.error_code = _provider_status(status)
+    Status, code and whether to try again are the table's (`provider_errors.py`); `kind` is the vendor's type of error
+    where the body does not hold it.
+    """
+
+    def __init__(
+        self,
+        provider: str,
+        status: int,
+        body: Json,
+        retry_after: float | None = None,
+        *,
+        kind: str = "",
+    ) -> None:
+        body = body[0] if isinstance(body, list) and len(body) == 1 else body  # Google's, of a stream that never began
+        meaning = meaning_of(provider, status, (kind, *kinds_in(body)))
+        self.status, self.error_code = meaning.status, meaning.error_code
+        self.retry = meaning.retry
+        """Whether the same call may succeed later; the vendor's own word on that may take its place."""
         wrapped: dict[str, Json] = {"external_model_provider": provider, "external_model_error": body}
         if self.status != status:
             wrapped["external_model_status"] = status
+        if meaning.hint:
+            wrapped["external_model_hint"] = meaning.hint
+        if retry_after is None:
+            retry_after = delay_in(body)
         if retry_after is None and self.status in (429, 503):
             retry_after = 1.0
         super().__init__(msgspec.json.encode(wrapped).decode(), retry_after=retry_after)
         self._body = body
 
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """What tells clients not to repeat, where the status alone would make them."""
+        vain = not self.retry and (self.status in (408, 409, 429) or self.status >= 500)
+        return [*super().headers(), *([(b"x-should-retry", b"false")] if vain else [])]
+
     def openai_error(self) -> dict[str, Json]:
-        """The provider's own object where it has one, completed."""
+        """The provider's own object where it has one, completed; else its words."""
+        error = super().openai_error()
+        if words := words_in(self._body):
+            error["message"] = words
         own = self._body.get("error") if isinstance(self._body, dict) else None
         if not isinstance(own, dict):
-            return super().openai_error()
-        known = {name: own[name] for name in ("message", "type", "code", "param") if name in own}
-        return super().openai_error() | known
+            return error
+        return error | {
+            name: own[name] for name in ("type", "code", "param") if isinstance(own.get(name, 0), str | None)
+        }
 
 
 def code_of(status: int) -> str:
     """The code that goes with a status, for calls that ended without an error of this tree: a client that left."""
     return _CODES.get(status, "INTERNAL_ERROR")
-
-
-def _provider_status(status: int) -> tuple[int, str]:
-    if status in _CODES:
-        return status, _CODES[status]
-    return (400, "INVALID_PARAMETER_VALUE") if 400 <= status < 500 else (503, "TEMPORARILY_UNAVAILABLE")
