@@ -100,6 +100,13 @@ def test_a_data_url_without_base64_is_refused(url: str) -> None:
         data_url(url)
 
 
+def test_json_of_the_clients_own_stays_as_it_was_sent_and_null_says_nothing() -> None:
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
+    tools.append({"type": "function", "function": {"name": "g", "parameters": None}})
+    found = [tool.function.parameters for tool in chat(tools=tools).tools]
+    assert found == [msgspec.Raw(b'{"type":"object"}'), None]
+
+
 @pytest.mark.parametrize("prompt", ["one", ["one"]])
 def test_one_prompt_is_read_however_it_is_written(prompt: Any) -> None:
     assert read_completion(call(COMPLETIONS, prompt=prompt), SOME, "vendor").prompt == "one"

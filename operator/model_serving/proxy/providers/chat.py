@@ -9,7 +9,7 @@ References: https://platform.openai.com/docs/api-reference/chat/create, Databric
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
@@ -17,6 +17,13 @@ from msgspec import UNSET, Raw, UnsetType
 from model_serving.proxy.call import Call
 from model_serving.proxy.errors import InvalidParameter
 from model_serving.proxy.providers.features import Features, asked_fields, cannot_express
+
+
+if TYPE_CHECKING:
+    MaybeRaw = Raw | None
+else:
+    MaybeRaw = Raw
+"""JSON as the client sent it, or None. To msgspec `Raw | None` means null alone: `_sent` makes null None."""
 
 
 class _Strict(msgspec.Struct, gc=False, forbid_unknown_fields=True):
@@ -122,8 +129,11 @@ class ToolCall(_Strict):
     function: FunctionCall
     type: Literal["function"] = "function"
     index: int | None = None
-    extra_content: Raw | None = None
+    extra_content: MaybeRaw = None
     cache_control: CacheControl | None = None
+
+    def __post_init__(self) -> None:
+        self.extra_content = _sent(self.extra_content)
 
 
 class System(_Strict, tag_field="role", tag="system"):
@@ -155,9 +165,12 @@ class Assistant(_Strict, tag_field="role", tag="assistant"):
     refusal: str | None = None
     name: str | None = None
     reasoning_content: str | None = None
-    annotations: Raw | None = None
+    annotations: MaybeRaw = None
     audio: None = None
     function_call: None = None
+
+    def __post_init__(self) -> None:
+        self.annotations = _sent(self.annotations)
 
 
 class Tool(_Strict, tag_field="role", tag="tool"):
@@ -176,8 +189,11 @@ class Function(_Strict):
 
     name: str
     description: str | None = None
-    parameters: Raw | None = None
+    parameters: MaybeRaw = None
     strict: bool | None = None
+
+    def __post_init__(self) -> None:
+        self.parameters = _sent(self.parameters)
 
 
 class FunctionTool(_Strict):
@@ -214,8 +230,11 @@ class Schema(_Strict):
 
     name: str
     description: str | None = None
-    schema: Raw | None = None
+    schema: MaybeRaw = None
     strict: bool | None = None
+
+    def __post_init__(self) -> None:
+        self.schema = _sent(self.schema)
 
 
 class JsonSchema(_Strict, tag_field="type", tag="json_schema"):
@@ -316,6 +335,10 @@ def read_field(name: str, raw: Raw, decoder: msgspec.json.Decoder[Any]) -> Any:
         raise InvalidParameter(f"{field}: {text}", parameter=field) from None
     except (UnicodeDecodeError, RecursionError):
         raise InvalidParameter(f"{name} cannot be read", parameter=name) from None
+
+
+def _sent(raw: MaybeRaw) -> MaybeRaw:
+    return None if raw is None or bytes(raw) == b"null" else raw
 
 
 def arguments_object(call: ToolCall, field: str) -> Raw:
