@@ -18,7 +18,6 @@ from model_serving.proxy.call import Call
 from model_serving.proxy.errors import InvalidParameter
 from model_serving.proxy.providers.features import Features, asked_fields, cannot_express
 
-
 if TYPE_CHECKING:
     MaybeRaw = Raw | None
 else:
