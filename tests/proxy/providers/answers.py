@@ -46,28 +46,36 @@ def read_whole(task: str, body: Any) -> pydantic.BaseModel:
     return ChatCompletion.model_validate(body, strict=True)
 
 
-def read_events(task: str, events: list[Any]) -> None:
-    """Each event after the package's types; and the package puts the same text together as we do."""
+def read_events(task: str, events: list[Any]) -> list[pydantic.BaseModel]:
+    """Each event, strictly after the package's types; and the package puts the same text together as we do."""
     if task == "completions":
-        for event in events:
-            Completion.model_validate(event | {"choices": [_completed(c) for c in event["choices"]]}, strict=True)
-        return
+        whole = [event | {"choices": [_completed(choice) for choice in event["choices"]]} for event in events]
+        return [Completion.model_validate(event, strict=True) for event in whole]
+    plain = [_in_text(event) for event in events]
+    chunks = [ChatCompletionChunk.model_validate(event, strict=True) for event in plain]
+    if plain == events:
+        _put_together(chunks, joined(events)["choices"])
+    return [*chunks]
+
+
+def _in_text(event: Any) -> Any:
+    """An event without Databricks' list."""
+    event = copy.deepcopy(event)
+    for choice in event["choices"]:
+        if isinstance(choice["delta"].get("content"), list):
+            choice["delta"]["content"] = _content(choice["delta"]["content"])["text"]
+    return event
+
+
+def _put_together(chunks: list[ChatCompletionChunk], ours: list[Message]) -> None:
     state = ChatCompletionStreamState()
-    in_parts = False
-    for event in events:
-        plain = copy.deepcopy(event)
-        for choice in plain["choices"]:
-            if isinstance(choice["delta"].get("content"), list):
-                del choice["delta"]["content"]
-                in_parts = True
-        chunk = ChatCompletionChunk.model_validate(plain, strict=True)
-        if not in_parts and chunk.choices:
+    for chunk in chunks:
+        if chunk.choices:
             state.handle_chunk(chunk)
-    if in_parts or not any(event["choices"] for event in events):
-        return
-    for choice, ours in zip(state.current_completion_snapshot.choices, joined(events)["choices"], strict=True):
-        assert (choice.message.content or "") == ours["text"]
-        assert [call.function.arguments for call in choice.message.tool_calls or []] == ours["arguments"]
+    theirs = sorted(state.current_completion_snapshot.choices, key=lambda choice: choice.index) if ours else []
+    for choice, own in zip(theirs, ours, strict=True):
+        assert (choice.message.content or "") == own["text"]
+        assert [call.function.arguments for call in choice.message.tool_calls or []] == own["arguments"]
 
 
 def _completed(choice: Message) -> Message:
@@ -94,7 +102,7 @@ def joined(events: list[Any]) -> Message:
             if piece.get("logprobs"):
                 _add_logprobs(choice, piece["logprobs"])
             _add(messages.setdefault(piece["index"], {"content": []}), piece.get("delta", {}))
-    model = next((event["model"] for event in events), None)
+    model = next((event["model"] for event in reversed(events)), None)  # Azure's first event names none
     ordered = [choices[index] for index in sorted(choices)]
     if events and events[0]["object"] == "text_completion":
         return {"model": model, "choices": [_text_choice(choice) for choice in ordered]}
