@@ -26,9 +26,13 @@ takes ten times as long. JSON on one line is spelled in one of these two ways.""
 class StreamTranslator(Protocol):
     """A provider's stream on its way to the client."""
 
-    usage: Usage | None
-    complete: bool
-    """The end mark was seen."""
+    @property
+    def usage(self) -> Usage | None:
+        """What the provider has told of it so far."""
+
+    @property
+    def complete(self) -> bool:
+        """The end mark was seen."""
 
     def feed(self, data: bytes) -> bytes:
         """What the client gets for `data`; the end mark is held back."""
