@@ -46,8 +46,10 @@ class Dialect(Protocol):
 
     stream_type: bytes
     """The content type of its streams; empty: it has none."""
-    features: Features
-    """What it can express of a call."""
+
+    @property
+    def features(self) -> Features:
+        """What it can express of a call."""
 
     def request(self, call: Call) -> list[bytes]:
         """The bodies of the requests that make this call: one, or several where the vendor takes small batches."""
