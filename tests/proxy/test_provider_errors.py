@@ -13,7 +13,7 @@ import cohere.errors
 import pytest
 
 from model_serving.proxy.errors import ProviderError
-from model_serving.proxy.provider_errors import KINDS, STATUSES, TYPES, Meaning, status_of
+from model_serving.proxy.provider_errors import KINDS, STATUSES, TYPES, Meaning, status_of, with_kind
 from model_serving.proxy.providers.base import error_of_type
 
 CLIENTS_KNOW = {
@@ -208,3 +208,42 @@ def test_a_redirect_says_that_none_is_followed() -> None:
 def test_clients_of_openai_get_the_vendors_words(body: Any, expected: dict[str, Any]) -> None:
     error = ProviderError("cohere", 500, body)
     assert error.openai_error() == {"param": None} | expected
+
+
+@pytest.mark.parametrize(
+    ("body", "header", "expected"),
+    [
+        pytest.param(b'{"message":"m"}', b"ThrottlingException:http://x/", "ThrottlingException", id="AWS' header"),
+        pytest.param(b"", b"AccessDeniedException", "AccessDeniedException", id="no body"),
+        pytest.param(b'{"__type":"a#B"}', b"C", "a#B", id="the body says it itself"),
+    ],
+)
+def test_a_type_that_stands_in_a_header_is_kept(body: bytes, header: bytes, expected: str) -> None:
+    assert json.loads(with_kind(body, header))["__type"] == expected
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b"\xff", b"[" * 5000])
+def test_a_body_that_is_no_object_stays(body: bytes) -> None:
+    assert with_kind(body, b"X") == body
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param({"error": {"message": "no: sk-canary", "type": "sk-canary", "param": ["sk-canary"]}}, id="object"),
+        pytest.param("no: sk-canary", id="text"),
+        pytest.param(["sk-canary", {"sk-canary": 1}], id="list"),
+    ],
+)
+def test_secrets_leave_every_part_of_an_error(body: Any) -> None:
+    error = ProviderError("openai", 401, body)
+    error.scrub(lambda text: text.replace(b"sk-canary", b"[redacted]"))
+    for told in (error.body(openai=True), error.body(openai=False), error.event()):
+        assert b"canary" not in told
+        assert b"[redacted]" in told
+
+
+def test_a_secret_that_is_syntax_makes_no_further_error() -> None:
+    error = ProviderError("openai", 401, {"a": "b"})
+    error.scrub(lambda text: text.replace(b'":"', b"[redacted]"))
+    assert b"[redacted]" in error.body(openai=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from model_serving.proxy.retry_after import seconds_of
+from model_serving.proxy.retry_after import delay_of, seconds_of
 
 NOON = 1_763_812_800.0  # Sat, 22 Nov 2025 12:00:00 GMT
 
@@ -30,3 +30,18 @@ NOON = 1_763_812_800.0  # Sat, 22 Nov 2025 12:00:00 GMT
 )
 def test_seconds_of(value: bytes, seconds: float | None) -> None:
     assert seconds_of(value, NOON) == seconds
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        pytest.param({b"retry-after": b"7"}, 7.0, id="the usual one"),
+        pytest.param({b"retry-after-ms": b"1500", b"retry-after": b"2"}, 1.5, id="OpenAI's is more precise"),
+        pytest.param({b"x-ms-retry-after-ms": b"250"}, 0.25, id="Azure's"),
+        pytest.param({b"retry-after-ms": b"soon", b"retry-after": b"2"}, 2.0, id="one that is no number"),
+        pytest.param({b"retry-after-ms": b"9" * 20}, 86400.0, id="for ever"),
+        pytest.param({}, None, id="none"),
+    ],
+)
+def test_delay_of(headers: dict[bytes, bytes], seconds: float | None) -> None:
+    assert delay_of(headers, NOON) == seconds

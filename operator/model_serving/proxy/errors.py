@@ -14,6 +14,7 @@ added. On `/invocations` that object would break Databricks' clients. A message 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -62,6 +63,10 @@ class ProxyError(Exception):
         if self.retry_after is None:
             return []
         return [(b"retry-after", b"%d" % max(1, math.ceil(self.retry_after)))]
+
+    def scrub(self, clean: Callable[[bytes], bytes]) -> None:
+        """Takes secrets out of its words: they may hold what a provider said."""
+        self.message = clean(self.message.encode()).decode()
 
     def body(self, openai: bool) -> bytes:
         """The answer's body in the client's format."""
@@ -216,6 +221,10 @@ class ProviderError(ProxyError):
         vain = not self.retry and (self.status in (408, 409, 429) or self.status >= 500)
         return [*super().headers(), *([(b"x-should-retry", b"false")] if vain else [])]
 
+    def scrub(self, clean: Callable[[bytes], bytes]) -> None:
+        super().scrub(clean)
+        self._body = _cleaned(self._body, clean)
+
     def openai_error(self) -> dict[str, Json]:
         """The provider's own object where it has one, completed; else its words."""
         error = super().openai_error()
@@ -232,3 +241,12 @@ class ProviderError(ProxyError):
 def code_of(status: int) -> str:
     """The code that goes with a status, for calls that ended without an error of this tree: a client that left."""
     return _CODES.get(status, "INTERNAL_ERROR")
+
+
+def _cleaned(body: Json, clean: Callable[[bytes], bytes]) -> Json:
+    """A provider's words without secrets."""
+    text = clean(msgspec.json.encode(body))
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):  # a secret that was a part of the syntax
+        return text.decode("utf-8", "replace")

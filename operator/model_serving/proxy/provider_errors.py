@@ -19,6 +19,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+import msgspec
+
 Json = Any
 
 CREDENTIAL = "the provider refused the credential of this endpoint, or what it may do; the caller's own token is fine"
@@ -139,6 +141,18 @@ def kinds_in(body: Json) -> Iterator[str]:
         kind = place.get(key) if isinstance(place, Mapping) else None
         if isinstance(kind, str):
             yield kind
+
+
+def with_kind(body: bytes, kind: bytes) -> bytes:
+    """An error's body with its type, where that stands in a header alone (AWS); as it is when it is no JSON object."""
+    if not kind:
+        return body
+    try:
+        fields = msgspec.json.decode(body or b"{}", type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return body
+    name = kind.decode("latin-1").rpartition("#")[2].partition(":")[0]
+    return msgspec.json.encode({"__type": msgspec.Raw(msgspec.json.encode(name))} | fields)
 
 
 def words_in(body: Json) -> str:

@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 
 MOST_SECONDS = 86400.0
+
+
+MILLISECONDS = (b"retry-after-ms", b"x-ms-retry-after-ms")
+"""Headers of OpenAI and Azure that say it more precisely."""
+
+
+def delay_of(headers: Mapping[bytes, bytes], wall: float) -> float | None:
+    """The seconds that an answer asks to wait, in whichever header; None when it does not."""
+    for name in MILLISECONDS:
+        value = headers.get(name, b"")
+        if value.strip().isdigit():
+            return min(int(value) / 1000, MOST_SECONDS)
+    return seconds_of(headers.get(b"retry-after", b""), wall)
 
 
 def seconds_of(value: bytes, wall: float) -> float | None:

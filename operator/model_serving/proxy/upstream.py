@@ -13,16 +13,18 @@ from model_serving.proxy.awaited import AwaitedFetch
 from model_serving.proxy.batch import Batch
 from model_serving.proxy.course import Course
 from model_serving.proxy.credentials.scheme import Outgoing, Source
-from model_serving.proxy.credentials.store import REDACTED, CredentialStore
-from model_serving.proxy.errors import ProxyError, Unavailable
+from model_serving.proxy.credentials.secrecy import redacted
+from model_serving.proxy.credentials.store import CredentialStore
+from model_serving.proxy.errors import ProviderError, ProxyError, Unavailable
 from model_serving.proxy.http.head import JSON, JSON_HEAD, lines
 from model_serving.proxy.http.pool import Fetch, Pool
 from model_serving.proxy.http.response import Cause, Failure, ResponseListener
 from model_serving.proxy.journal import Journal
 from model_serving.proxy.metrics import Metrics
+from model_serving.proxy.provider_errors import with_kind
 from model_serving.proxy.providers.base import Asked
 from model_serving.proxy.relay import Answer
-from model_serving.proxy.retry_after import seconds_of
+from model_serving.proxy.retry_after import delay_of
 from model_serving.proxy.runtime import CompiledTarget
 from model_serving.proxy.sse import StreamTranslator
 
@@ -117,6 +119,8 @@ class TargetCall:
         course = self._course
         course.pieces += 1
         piece = self._stream.feed(data)
+        if b'"error"' in piece:
+            piece = self._scrubbed(piece)
         self.complete = self._stream.complete
         course.bytes_out += len(piece)
         return piece
@@ -124,6 +128,8 @@ class TargetCall:
     def close(self, framed: bool) -> bytes:
         assert self._stream is not None
         rest = self._stream.close()
+        if b'"error"' in rest:
+            rest = self._scrubbed(rest)
         if not self._stream.complete:  # however its transfer ended
             raise Unavailable("the provider's stream ended before its end mark: the answer is not complete")
         return rest
@@ -132,8 +138,7 @@ class TargetCall:
         target, course = self._target, self._course
         if not 200 <= status < 300:
             course.unused = True
-            retry_after = seconds_of(headers.get(b"retry-after", b""), self._services.wall())
-            raise target.provider.error(status, self._scrubbed(body), retry_after)
+            raise self._error(status, headers, body)
         try:
             reply = target.dialect.reply(self._asked(), self._batch.answers if self._batch is not None else [body])
         except Unavailable:
@@ -141,8 +146,9 @@ class TargetCall:
                 raise
             raise Unavailable("the provider's answer broke off") from None
         course.usage = reply.usage
-        course.bytes_out = len(reply.body)
-        return Answer(200, JSON_HEAD + course.head(), reply.body)
+        told = self._scrubbed(reply.body) if b'"error"' in reply.body else reply.body
+        course.bytes_out = len(told)
+        return Answer(200, JSON_HEAD + course.head(), told)
 
     def broken(self, failure: Failure) -> ProxyError:
         entity = self._target.entity
@@ -157,6 +163,7 @@ class TargetCall:
 
     def refused(self, error: ProxyError) -> Answer:
         self._course.error_code = error.error_code
+        error.scrub(self._scrubbed)
         head = lines([JSON, *error.headers()]) + self._course.head()
         return Answer(error.status, head, error.body(self._course.route.openai))
 
@@ -187,13 +194,19 @@ class TargetCall:
         request = b"%b%bcontent-length: %d\r\n\r\n%b" % (head, shown, len(body), body)
         return self._services.pool.send(place.origin, request, listener)
 
+    def _error(self, status: int, headers: dict[bytes, bytes], body: bytes) -> ProviderError:
+        """The provider's error, with what its headers say of it."""
+        body = with_kind(self._scrubbed(body), headers.get(b"x-amzn-errortype", b""))
+        error = self._target.provider.error(status, body, delay_of(headers, self._services.wall()))
+        if (again := headers.get(b"x-should-retry")) in (b"true", b"false"):
+            error.retry = again == b"true"
+        return error
+
     def _asked(self) -> Asked:
         course = self._course
         return Asked(self._call, self._target.target.model, course.id.decode(), int(self._services.wall()))
 
-    def _scrubbed(self, body: bytes) -> bytes:
-        """An error's body without secrets: those known now, and those that this call was made with."""
+    def _scrubbed(self, text: bytes) -> bytes:
+        """An error's words without secrets: those known now, and those that this call was made with."""
         own = [value for value in (self._value, self._refused) if value and isinstance(value, str)]
-        for value in (*own, *self._source.known_values()):
-            body = body.replace(value.encode(), REDACTED)
-        return self._services.credentials.scrub(body)
+        return self._services.credentials.scrub(redacted(text, (*own, *self._source.known_values())))

@@ -8,10 +8,8 @@ from model_serving.proxy.credentials.credential import Credential
 from model_serving.proxy.credentials.exchange import Exchange, no_exchange
 from model_serving.proxy.credentials.platform import Platform
 from model_serving.proxy.credentials.scheme import Opening, Scheme, Source
+from model_serving.proxy.credentials.secrecy import redacted
 from model_serving.proxy_config import CredentialFile, CredentialReport, Layout, TokenReport
-
-REDACTED = b"[redacted]"
-"""What stands where a credential's value stood."""
 
 
 class CredentialStore:
@@ -62,8 +60,7 @@ class CredentialStore:
         return [report for source in self._sources.values() for report in source.tokens()]
 
     def scrub(self, text: bytes) -> bytes:
-        """`text` without any credential's value: providers repeat keys in their errors."""
+        """`text` without any credential's value, in whatever spelling: providers repeat keys in their errors."""
         for source in self._sources.values():
-            for value in source.known_values():
-                text = text.replace(value.encode(), REDACTED)
+            text = redacted(text, source.known_values())
         return text
