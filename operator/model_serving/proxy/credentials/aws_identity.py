@@ -14,7 +14,7 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 from xml.etree import ElementTree
 
 import msgspec
@@ -32,8 +32,6 @@ STS_NAMESPACE = "{https://sts.amazonaws.com/doc/2011-06-15/}"
 SESSION_NAME = "model-serving"
 MAX_ANSWER_BYTES = 64 * 1024
 MAX_WORDS = 300
-AGENTS = ("169.254.170.23", "fd00:ec2::23", "169.254.170.2")
-"""Where AWS' agents listen on a node: EKS Pod Identity, by IPv4 and IPv6, and ECS."""
 
 DOMAINS = (
     ("cn-", "amazonaws.com.cn"),
@@ -110,7 +108,7 @@ class WebIdentity(_Grant):
 
     def ask(self, wall: float) -> Ask:
         """AssumeRoleWithWebIdentity. It is not signed: the token is what it shows."""
-        token = _token(self.name, self.token_file)
+        token = _token(self.token_file)
         form = {
             "Action": "AssumeRoleWithWebIdentity",
             "Version": STS_VERSION,
@@ -123,15 +121,14 @@ class WebIdentity(_Grant):
 
     def _read(self, answer: TokenAnswer) -> Fetched:
         if answer.failure:
-            raise ValueError(f"{self.name}: STS cannot be asked: {answer.failure}")
-        root = _xml(f"{self.name}: the answer of STS ({answer.status})", answer.body)
-        if answer.status != 200:
-            error = _texts(root, "Error")
-            code = error.get("Code", "")
-            remedy = REMEDIES.get(code)
-            words = f"{self.name}: STS refuses: {answer.status} {code}: {error.get('Message', '')}"
-            raise ValueError(f"{words}: {remedy}" if remedy else words)
-        return _fetched(self.name, _texts(root, "AssumeRoleWithWebIdentityResult", "Credentials"))
+            raise ValueError(f"AWS STS {answer.failure}; it is asked again")
+        root = _xml(f"AWS STS answers with status {answer.status} and", answer.body)
+        if answer.status == 200:
+            return _fetched("AWS STS", _texts(root, "AssumeRoleWithWebIdentityResult", "Credentials"))
+        error = _texts(root, "Error")
+        code = error.get("Code", "")
+        remedy = REMEDIES.get(code, "it is asked again")
+        raise ValueError(f"AWS STS refuses with status {answer.status} ({code}: {error.get('Message', '')}): {remedy}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,29 +141,25 @@ class ContainerIdentity(_Grant):
     name = "AWS keys of the pod's identity"
 
     def ask(self, wall: float) -> Ask:
-        """A GET that shows the token."""
-        if urlsplit(self.url).scheme != "https" and not _is_agent(urlsplit(self.url).hostname or ""):
-            raise ValueError(
-                f"{self.name}: AWS_CONTAINER_CREDENTIALS_FULL_URI is neither https:// nor the node's agent"
-            )
+        """A GET that shows the token. It leads to the clouds' identity services only, wherever the URL points."""
         if self.token_file is None:
             return Ask(TokenRequest("GET", self.url, platform=True), self._read)
-        token = _token(self.name, self.token_file)
+        token = _token(self.token_file)
         return Ask(TokenRequest("GET", self.url, (("authorization", token),), platform=True), self._read, (token,))
 
     def _read(self, answer: TokenAnswer) -> Fetched:
         if answer.failure:
-            raise ValueError(f"{self.name}: the node's agent cannot be asked: {answer.failure}")
+            raise ValueError(f"the EKS Pod Identity agent {answer.failure}; it is asked again")
         if answer.status != 200:
             words = answer.body[:MAX_WORDS].decode("utf-8", "replace")
             raise ValueError(
-                f"{self.name}: the node's agent refuses: {answer.status} {words}: "
-                "is a role associated with this ServiceAccount?"
+                f"the EKS Pod Identity agent refuses with status {answer.status} ({words}): "
+                "associate a role with the proxy's ServiceAccount"
             )
         try:
-            return _fetched(self.name, msgspec.json.decode(answer.body))
+            return _fetched("the EKS Pod Identity agent", msgspec.json.decode(answer.body))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise ValueError(f"{self.name}: the answer of the node's agent is not JSON") from None
+            raise ValueError("the EKS Pod Identity agent answers with something else than JSON") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,8 +171,8 @@ class NoIdentity(_Grant):
     def ask(self, wall: float) -> Ask:
         """Says what is missing."""
         raise ValueError(
-            f"{self.name}: this pod has none: annotate its ServiceAccount with a role by "
-            "proxy.serviceAccountAnnotations, or associate a role with it (EKS Pod Identity)"
+            "this pod has no identity at AWS: annotate its ServiceAccount with a role by "
+            "proxy.serviceAccountAnnotations (IRSA), or associate a role with it (EKS Pod Identity)"
         )
 
 
@@ -193,26 +186,26 @@ class _Keys(msgspec.Struct, rename="pascal"):
     token: str = ""
 
 
-def _fetched(name: str, answer: object) -> Fetched:
+def _fetched(service: str, answer: object) -> Fetched:
     try:
         found = msgspec.convert(answer, _Keys)
     except msgspec.ValidationError as error:
-        raise ValueError(f"{name}: the answer holds no keys: {error}") from None
+        raise ValueError(f"{service} answers without keys: {error}") from None
     keys = AccessKeys(found.access_key_id, found.secret_access_key, found.session_token or found.token)
     if not all(part and part.isascii() and is_clean(part.encode()) for part in (keys.id, keys.secret, keys.token)):
-        raise ValueError(f"{name}: the keys in the answer are incomplete, or cannot be sent in a header")
+        raise ValueError(f"{service} answers with keys that are incomplete or cannot be sent in a header")
     expires = found.expiration if found.expiration.tzinfo else found.expiration.replace(tzinfo=UTC)
     return Fetched(keys, expires.timestamp(), (keys.secret, keys.token))
 
 
-def _token(name: str, path: Path) -> str:
+def _token(path: Path) -> str:
     try:
         token = Watched(path).read().strip()
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise ValueError(f"{name}: the token's file {path} cannot be read: {reason}") from None
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ValueError(f"the token that shows this pod's identity to AWS cannot be read: {path}: {reason}") from None
     if not token or not token.isascii() or not is_clean(token):
-        raise ValueError(f"{name}: the token's file {path} holds no token")
+        raise ValueError(f"the token that shows this pod's identity to AWS is empty or broken: {path}")
     return token.decode()
 
 
@@ -224,18 +217,13 @@ def _xml(what: str, body: bytes) -> ElementTree.Element:
     try:
         text = body.decode()
         if len(body) > MAX_ANSWER_BYTES or "<!" in text:
-            raise ValueError(f"{what} is not of its kind")
+            raise ValueError(f"{what} something that it never sends; it is asked again")
         return ElementTree.fromstring(text)
     except (UnicodeDecodeError, ElementTree.ParseError):
-        raise ValueError(f"{what} is not XML") from None
+        raise ValueError(f"{what} something else than XML; it is asked again") from None
 
 
 def _texts(root: ElementTree.Element, *path: str) -> dict[str, str]:
     """The texts in an element by the names of its children; empty when it is not there."""
     found = root.find("/".join(f"{STS_NAMESPACE}{name}" for name in path))
     return {} if found is None else {child.tag.removeprefix(STS_NAMESPACE): child.text or "" for child in found}
-
-
-def _is_agent(host: str) -> bool:
-    """Whether plain HTTP may carry the token there: AWS' agents on the node, and the pod itself."""
-    return host in AGENTS or host == "localhost" or host.startswith("127.") or host == "::1"
