@@ -160,6 +160,9 @@ class TokenReport(msgspec.Struct, frozen=True, omit_defaults=True):
     fetched_at: str = ""
     expires_at: str = ""
     problem: str = ""
+    fetches: int = 0
+    """How often it was fetched, or tried to, since the process began; `failures` of them in vain."""
+    failures: int = 0
 
 
 class ProxyStatus(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -11,9 +11,14 @@ import pytest
 
 PROXY = Path(__file__).parents[2] / "operator/model_serving/proxy"
 ALLOWED = {"msgspec", "httptools", "uvloop", *sys.stdlib_module_names}
-OWN = ("model_serving.proxy.", "model_serving.bearer", "model_serving.proxy_config", "model_serving.usage_record")
+OWN = (
+    "model_serving.proxy.", "model_serving.bearer", "model_serving.host_names", "model_serving.proxy_config",
+    "model_serving.usage_record",
+)  # fmt: skip
 SIGNATURES = "tokens/signature.py"
 """The one file that knows the library of signatures; it is loaded with the first token."""
+ASSERTIONS = "credentials/assertion.py"
+"""The one file that signs JWTs, by the same library; it is loaded with the first token for a Google key."""
 TRACES = "otel.py"
 """The one file that knows OpenTelemetry; it is loaded where traces are asked for."""
 PURE = (
@@ -40,7 +45,7 @@ MODULES = sorted(PROXY.rglob("*.py"))
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PROXY)))
 def test_only_the_chosen_libraries_are_imported(path: Path) -> None:
     name = str(path.relative_to(PROXY))
-    allowed = ALLOWED | {SIGNATURES: {"jwt"}, TRACES: {"opentelemetry"}}.get(name, set())
+    allowed = ALLOWED | {SIGNATURES: {"jwt"}, ASSERTIONS: {"jwt"}, TRACES: {"opentelemetry"}}.get(name, set())
     strangers = {n for n in imported(path) if not n.startswith(OWN) and n.partition(".")[0] not in allowed}
     assert not strangers - {"model_serving"}, "model_serving itself only has the version"
     if name.startswith(PURE):

@@ -15,7 +15,7 @@ from model_serving.api.config import ServedEntity
 from model_serving.api.endpoint import ServingEndpoint
 from model_serving.api.names import CREATOR_ANNOTATION, account_user
 from model_serving.api.policy import AccessEntry, PermissionLevel, PrincipalKind, RateLimit
-from model_serving.api.types import SecretRef
+from model_serving.api.types import SecretRef, WorkloadIdentity
 from model_serving.lifecycle.observed import Finding
 from model_serving.lifecycle.revision import Revision, digest
 
@@ -64,6 +64,8 @@ def _flatten(block: Model, settings: dict[str, str], credentials: dict[str, cont
         value: Any = getattr(block, name)
         if isinstance(value, SecretRef):
             credentials[credential_name(name)] = contract.CredentialFile(secret=value.name, key=value.key)
+        elif isinstance(value, WorkloadIdentity):
+            settings[name] = "true"  # it has no fields of its own
         elif isinstance(value, Model):
             _flatten(value, settings, credentials)
         elif value is not None:

@@ -11,6 +11,7 @@ import msgspec
 
 from model_serving.proxy.admin import Admin
 from model_serving.proxy.control import Message
+from model_serving.proxy.credentials.fetch import TokenFetcher
 from model_serving.proxy.hosts import Leave, refusal
 from model_serving.proxy.http.pool import Origin, Pool
 from model_serving.proxy.http.server import Server, ServerLimits
@@ -55,6 +56,7 @@ class ProxyService:
             return refusal(address, Leave(origin.realm), denied)
 
         self._pool = Pool(loop, rule, settings.upstream)
+        self.state.credentials.exchange = TokenFetcher(loop, self._pool, lambda: self.state.leave)
         services = Services(self._pool, self.state.credentials, metrics, self._journal, loop.time, time.time)
         ids = RequestIds(secrets.token_hex(6))
         self.pipeline = Pipeline(
@@ -73,6 +75,7 @@ class ProxyService:
             (credential.file.secret, credential.file.key, credential.loaded_at)
             for credential in self.state.credentials.files()
         ]
+        metrics.fetched = self.state.credentials.tokens
         counted = counting(metrics.refused)
         limits = ServerLimits(connections=process.max_connections, buffered_bytes=process.max_buffered_bytes)
         self.data = Server(self.pipeline.handle, counted, limits)

@@ -6,7 +6,10 @@ Names are checked at admission, but a name can point anywhere: what counts is th
 from __future__ import annotations
 
 import ipaddress
+import re
 from enum import StrEnum
+
+from model_serving.host_names import LOOPBACK_NAMES, NEVER_NAMES, NUMBER_NAMES, PRIVATE_NAMES
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -29,6 +32,8 @@ class Leave(StrEnum):
     """Private ranges too, and http."""
     LOCAL = "local"
     """Loopback too: model servers on a laptop."""
+    IDENTITY = "identity"
+    """Only where a pod learns who it is: the clouds' metadata and identity services, and loopback; http too."""
     TRUSTED = "trusted"
     """Addresses that the platform itself gave (the router's table): no check."""
 
@@ -38,6 +43,13 @@ _METADATA = frozenset(
     ipaddress.ip_address(text)
     for text in ("fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "168.63.129.16", "192.0.0.192")
 )
+# Sources: AWS SDKs' container and instance credentials, EKS Pod Identity, Google's metadata server (IPv4 and IPv6).
+_IDENTITY = frozenset(
+    ipaddress.ip_address(text)
+    for text in (
+        "169.254.169.254", "169.254.170.2", "169.254.170.23", "fd00:ec2::254", "fd00:ec2::23", "fd20:ce::254",
+    )
+)  # fmt: skip
 _PRIVATE = tuple(
     ipaddress.ip_network(text)
     for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
@@ -68,12 +80,26 @@ def host_class(text: str) -> HostClass:
     return HostClass.PUBLIC if address.is_global else HostClass.NEVER
 
 
+def name_class(name: str) -> HostClass:
+    """The class of a host by its name alone: all there is to go by where an HTTP proxy looks names up."""
+    bare = name.lower().removesuffix(".")
+    if re.fullmatch(LOOPBACK_NAMES, bare):
+        return HostClass.LOOPBACK
+    if re.fullmatch(NEVER_NAMES, bare) or re.fullmatch(NUMBER_NAMES, bare):
+        return HostClass.NEVER
+    return HostClass.PRIVATE if re.fullmatch(PRIVATE_NAMES, bare) else HostClass.PUBLIC
+
+
 def refusal(text: str, leave: Leave, denied: frozenset[str] = frozenset()) -> str:
-    """Why an address may not be called; empty when it may. `denied` are addresses that never may."""
+    """Why an address, or a name behind an HTTP proxy, may not be called; empty when it may. `denied` never may."""
     if leave is Leave.TRUSTED:
         return ""
-    kind = host_class(text)
-    if kind is HostClass.NEVER or text in denied or str(_address(text)) in denied:
+    known = _is_address(text)
+    kind = host_class(text) if known else name_class(text)
+    if leave is Leave.IDENTITY:
+        its = kind is HostClass.LOOPBACK or (known and _address(text) in _IDENTITY)
+        return "" if its else "this is not the address of a cloud's identity service"
+    if kind is HostClass.NEVER or text in denied or (known and str(_address(text)) in denied):
         return "this address is never called from here"
     if kind in _ALLOWED[leave]:
         return ""
@@ -87,6 +113,14 @@ def scheme_refusal(https: bool, leave: Leave) -> str:
     if https or leave is not Leave.PUBLIC:
         return ""
     return "http:// needs the admin's leave (namespace label model-serving.dev/private-upstreams): use https://"
+
+
+def _is_address(text: str) -> bool:
+    try:
+        _address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _address(text: str) -> Address:

@@ -12,13 +12,14 @@ import resource
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 
 from model_serving import __version__
 from model_serving.proxy.access_log import AccessLog
 from model_serving.proxy.exposition import Distribution, Family, Sample, histogram, samples
 from model_serving.proxy.minutes import SECONDS, TOKEN_SECONDS, Minutes, Tally
-from model_serving.proxy_config import ProxyStatus
+from model_serving.proxy_config import ProxyStatus, TokenReport
 
 _SELF = Path("/proc/self")
 _ENTITY = ("served_entity", "task")
@@ -65,6 +66,18 @@ READY = Family("model_serving_ready", "gauge", "1 while calls should come here."
 LOADED = Family(
     "model_serving_credential_loaded_timestamp_seconds", "gauge", "When a credential was loaded.", ("secret", "key")
 )
+TOKEN_EXPIRES = Family(
+    "model_serving_credential_token_expires_timestamp_seconds",
+    "gauge",
+    "When a fetched token expires; it is renewed long before.",
+    ("token",),
+)
+TOKEN_FETCHES = Family(
+    "model_serving_credential_token_fetches_total", "counter", "Attempts to fetch a token from a cloud.", ("token",)
+)
+TOKEN_FAILURES = Family(
+    "model_serving_credential_token_failures_total", "counter", "Those of them that brought no token.", ("token",)
+)
 CONFIG = Family(
     "model_serving_config_info",
     "gauge",
@@ -83,7 +96,8 @@ STARTED = Family("process_start_time_seconds", "gauge", "When the process began.
 
 FAMILIES = (
     CALLS, DURATION, FIRST_TOKEN, TOKEN_GAP, TOKENS, CACHED, REASONING, ROUTED, MANAGED, LIMITED, REFUSED,
-    IN_FLIGHT, CONNECTIONS, READY, LOADED, CONFIG, LOG_LINES, LOG_DROPPED, BUILD, CPU, MEMORY, FILES, STARTED,
+    IN_FLIGHT, CONNECTIONS, READY, LOADED, TOKEN_EXPIRES, TOKEN_FETCHES, TOKEN_FAILURES, CONFIG,
+    LOG_LINES, LOG_DROPPED, BUILD, CPU, MEMORY, FILES, STARTED,
 )  # fmt: skip
 
 
@@ -100,6 +114,8 @@ class Metrics:
         self.state: Callable[[], ProxyStatus | None] = lambda: None
         self.credentials: Callable[[], list[tuple[str, str, float]]] = list
         """Secret, key and the time when it was loaded, of each credential."""
+        self.fetched: Callable[[], list[TokenReport]] = list
+        """How each token stands."""
         self.log: AccessLog | None = None
         self.more: list[Callable[[], str]] = []
         """Further families, rendered (see `exposition`), of parts that keep their own numbers."""
@@ -173,6 +189,7 @@ class Metrics:
         yield samples(IN_FLIGHT, [((), self.in_flight())])
         yield samples(CONNECTIONS, [((port,), number) for port, number in self.connections()])
         yield samples(LOADED, [((secret, key), when) for secret, key, when in self.credentials()])
+        yield from self._fetched_tokens()
         status = self.state()
         if status is None:
             return
@@ -180,6 +197,14 @@ class Metrics:
         if status.endpoint:
             served = (status.endpoint, status.revision, str(status.config_version), status.policy_version)
             yield samples(CONFIG, [(served, 1)])
+
+    def _fetched_tokens(self) -> Iterator[str]:
+        tokens = self.fetched()
+        expiring = [token for token in tokens if token.expires_at]
+        times: list[Sample] = [((t.name,), datetime.fromisoformat(t.expires_at).timestamp()) for t in expiring]
+        yield samples(TOKEN_EXPIRES, times)
+        yield samples(TOKEN_FETCHES, [((token.name,), token.fetches) for token in tokens])
+        yield samples(TOKEN_FAILURES, [((token.name,), token.failures) for token in tokens])
 
     def _process(self) -> Iterator[str]:
         yield samples(BUILD, [((__version__, platform.python_version()), 1)])

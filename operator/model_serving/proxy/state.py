@@ -13,6 +13,7 @@ from model_serving.proxy.api_keys import ApiKeys
 from model_serving.proxy.auth import Authenticator, TrustedRouter
 from model_serving.proxy.credentials.store import CredentialStore
 from model_serving.proxy.files import Watched
+from model_serving.proxy.hosts import Leave
 from model_serving.proxy.identity import Identity
 from model_serving.proxy.runtime import CompileError, Runtime, compile_runtime, shared_among
 from model_serving.proxy.tls import ServerTls
@@ -53,6 +54,11 @@ class State:
         if self.tls is not None:
             self.tls.refresh(wall)
 
+    @property
+    def leave(self) -> Leave:
+        """Which hosts may be called."""
+        return Leave(self._policy.upstream_leave) if self._policy is not None else Leave.PUBLIC
+
     def trust_router(self, key: str) -> None:
         """Believes principal headers that come with `key` from now on."""
         self.identity.trust(TrustedRouter(key))
@@ -63,6 +69,7 @@ class State:
         for report in self._reports():
             if report.problem:
                 found.append(f"the key {report.key} of Secret {report.secret} is {report.problem}")
+        found += [f"{token.name}: {token.problem}" for token in self.credentials.tokens() if token.problem]
         if self.runtime is not None:
             found += [f"target {t.entity}: {t.refusal}" for t in self.runtime.targets if t.refusal]
         return found
@@ -88,6 +95,7 @@ class State:
             draining=self.draining,
             policy_version=self.runtime.policy_version if self.runtime else "",
             credentials=self._reports(),
+            tokens=self.credentials.tokens(),
             problems=self.problems(),
             in_flight=in_flight,
         )

@@ -17,7 +17,7 @@ from model_serving.proxy.exposition import CONTENT_TYPE
 from model_serving.proxy.http.exchange import Exchange
 from model_serving.proxy.http.head import lines
 from model_serving.proxy.minutes import SECONDS
-from model_serving.proxy_config import CredentialReport, ProxyStatus
+from model_serving.proxy_config import CredentialReport, ProxyStatus, TokenReport
 
 _TEXT, _JSON = b"text/plain; charset=utf-8", b"application/json"
 _PATIENCE_SECONDS = 2.0
@@ -83,6 +83,7 @@ def merged_status(found: Sequence[ProxyStatus | None]) -> ProxyStatus:
         draining=any(status.draining for status in known),
         policy_version=first.policy_version if len(versions) == 1 else "",
         credentials=_merged_credentials(known),
+        tokens=_merged_tokens(known),
         problems=problems,
         in_flight=sum(status.in_flight for status in known),
     )
@@ -97,6 +98,25 @@ def _merged_credentials(known: Iterable[ProxyStatus]) -> list[CredentialReport]:
         loaded = min(former.loaded_at, report.loaded_at)
         worst[key] = CredentialReport(report.secret, report.key, loaded, former.problem or report.problem)
     return list(worst.values())
+
+
+def _merged_tokens(known: Iterable[ProxyStatus]) -> list[TokenReport]:
+    """The worst report of each token, with the oldest times: each worker fetches its own."""
+    merged: dict[str, TokenReport] = {}
+    for report in (report for status in known for report in status.tokens):
+        former = merged.get(report.name)
+        if former is None:
+            merged[report.name] = report
+            continue
+        merged[report.name] = TokenReport(
+            name=report.name,
+            fetched_at=min(former.fetched_at, report.fetched_at),
+            expires_at=min(former.expires_at, report.expires_at),
+            problem=former.problem or report.problem,
+            fetches=former.fetches + report.fetches,
+            failures=former.failures + report.failures,
+        )
+    return list(merged.values())
 
 
 def merged_usage(texts: Sequence[bytes]) -> UsagePage:

@@ -46,8 +46,12 @@ class Credential(Steady):
 
     def __init__(self, file: CredentialFile, layout: Layout) -> None:
         self.file = file
+        self.content = ""
+        """What the file holds, without blanks around it: a document may have many lines."""
         self.value: str = ""
+        """The same where it can be sent in a header; else empty."""
         self.problem = CREDENTIAL_MISSING
+        """Why there is no content."""
         self.loaded_at = 0.0
         self._previous = ""
         self._previous_until = 0.0
@@ -58,46 +62,54 @@ class Credential(Steady):
         """Reads the file when it has changed. A file that is gone is believed gone at the second look."""
         if not self._watched.changed() and not self._vanished:
             return
-        value, problem = self._read()
-        if problem == CREDENTIAL_MISSING and self.value and not self._vanished:
+        content, problem = self._read()
+        if problem == CREDENTIAL_MISSING and self.content and not self._vanished:
             self._vanished = True
             return
         self._vanished = False
         self.problem = problem
-        if value != self.value:
-            if self.value:
-                self._previous, self._previous_until = self.value, now + PREVIOUS_SECONDS
-            self.value = value
-            self.loaded_at = wall if value else 0.0
+        if content != self.content:
+            if self.content:
+                self._previous, self._previous_until = self.content, now + PREVIOUS_SECONDS
+            self.content = content
+            self.value = content if _is_sendable(content) else ""
+            self.loaded_at = wall if content else 0.0
 
     def other_than(self, used: str, now: float) -> str:
         """A value that may cure a 401 that `used` got: the one loaded since, or the former one. Empty without."""
         if self.value and self.value != used:
             return self.value
-        return self._previous if self._previous != used and now < self._previous_until else ""
+        usable = self._previous != used and now < self._previous_until and _is_sendable(self._previous)
+        return self._previous if usable else ""
 
     @property
     def fault(self) -> str:
         """What is wrong with it, in words for callers."""
-        return f"the key {self.file.key} of Secret {self.file.secret} is {self.problem}"
+        return f"the key {self.file.key} of Secret {self.file.secret} is {self.reports()[0].problem}"
 
     def known_values(self) -> list[str]:
         """All values that must not leave this process."""
-        return [value for value in (self.value, self._previous) if value]
+        return [value for value in (self.content, self._previous) if value]
 
     def reports(self) -> list[CredentialReport]:
         """How it stands, without its value."""
-        return [CredentialReport(self.file.secret, self.file.key, moment(self.loaded_at), self.problem)]
+        return [self.report("" if self.value else "holds characters that cannot be sent in a header")]
+
+    def report(self, problem: str) -> CredentialReport:
+        """The same by who knows better what is wrong with the content."""
+        return CredentialReport(self.file.secret, self.file.key, moment(self.loaded_at), self.problem or problem)
 
     def _read(self) -> tuple[str, str]:
         try:
-            value = self._watched.read().strip()
+            content = self._watched.read().strip().decode()
         except FileNotFoundError:
             return "", CREDENTIAL_MISSING
+        except UnicodeDecodeError:
+            return "", "not text"
         except (OSError, ValueError):
             return "", "unreadable"
-        if not value:
-            return "", "empty"
-        if not is_clean(value) or not value.isascii():
-            return "", "holds characters that cannot be sent in a header"
-        return value.decode(), ""
+        return content, "" if content else "empty"
+
+
+def _is_sendable(content: str) -> bool:
+    return content.isascii() and is_clean(content.encode())

@@ -98,6 +98,11 @@ class Scheme(Protocol):
 ONLY_401 = frozenset((401,))
 
 
+def bearer_line(value: str) -> bytes:
+    """The header that most tokens are shown in."""
+    return b"authorization: Bearer %b\r\n" % value.encode("latin-1")
+
+
 @dataclass(frozen=True, slots=True)
 class Bearer:
     """`Authorization: Bearer SECRET`."""
@@ -117,7 +122,7 @@ class Bearer:
 
     def headers(self, value: str, request: Outgoing) -> bytes:
         """The header line."""
-        return b"authorization: Bearer %b\r\n" % value.encode("latin-1")
+        return bearer_line(value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,11 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
-from urllib.parse import quote, quote_plus
 
 from model_serving.proxy.credentials.credential import moment
 from model_serving.proxy.credentials.exchange import TokenAnswer, TokenRequest
 from model_serving.proxy.credentials.scheme import Opening
+from model_serving.proxy.credentials.secrecy import redacted
 from model_serving.proxy_config import CredentialReport, TokenReport
 
 log = logging.getLogger(__name__)
@@ -99,6 +99,7 @@ class TokenSource:
         self._renew_at = 0.0
         self._retry_at = 0.0
         self._failures = 0
+        self._fetches = self._failed_fetches = 0
         self._forced_at = float("-inf")
         self._problem = ""
         self._waiting: dict[_Waiter, Callable[[], None]] = {}
@@ -106,9 +107,8 @@ class TokenSource:
     @property
     def fault(self) -> str:
         """Why there is no token, or no better one."""
-        if self._problem:
-            return self._problem
-        return f"{self._grant.name}: " + ("the provider refuses it" if self.value else "it is being fetched")
+        waits = "the provider refuses it" if self.value else "it is being fetched"
+        return f"{self._grant.name}: {self._problem or waits}"
 
     @property
     def ready(self) -> bool:
@@ -158,12 +158,14 @@ class TokenSource:
     def tokens(self) -> list[TokenReport]:
         """The one."""
         expires = moment(self._fetched.expires_at) if self._fetched is not None else ""
-        return [TokenReport(self._grant.name, moment(self._fetched_at), expires, self._problem)]
+        fetched = moment(self._fetched_at)
+        return [TokenReport(self._grant.name, fetched, expires, self._problem, self._fetches, self._failed_fetches)]
 
     # Fetching
 
     def _fetch(self) -> None:
         self._stamp = self._grant.stamp()
+        self._fetches += 1
         self.pending = True
         asked_at = self._wall
         try:
@@ -193,11 +195,11 @@ class TokenSource:
         if isinstance(error, ValueError):
             return str(error)
         log.error("%s: a fault in this program: %s", self._grant.name, type(error).__name__)  # its text may be secret
-        return f"{self._grant.name}: a fault in this program, see the proxy's log"
+        return "a fault in this program, see the proxy's log"
 
     def _take(self, found: Fetched | Ask, asked_at: float) -> None:
         if isinstance(found, Ask):
-            self._failed(f"{self._grant.name}: more than {MOST_STEPS} requests lead nowhere", ())
+            self._failed(f"{MOST_STEPS} requests did not lead to a token", ())
             return
         life = found.expires_at - asked_at
         if found.expires_at <= self._wall:
@@ -216,6 +218,7 @@ class TokenSource:
     def _failed(self, words: str, secrets: Iterable[str]) -> None:
         pause = min(FIRST_PAUSE_SECONDS * 2.0 ** min(self._failures, 10), LONGEST_PAUSE_SECONDS)
         self._failures += 1
+        self._failed_fetches += 1
         self._renew_at = min(self._renew_at, self._wall)
         self._retry_at = self._now + pause * (0.75 + 0.5 * self._lot())
         self._problem = scrubbed(words, [*secrets, *self.known_values()])
@@ -242,8 +245,6 @@ class _Waiter:
 
 
 def scrubbed(words: str, secrets: Iterable[str]) -> str:
-    """Words of a token service on one line of bounded length, without secrets, as they are or as forms hold them."""
-    for secret in secrets:
-        for form in (secret, quote_plus(secret), quote(secret, safe="")):
-            words = words.replace(form, "[redacted]")
+    """Words of a token service on one line of bounded length, without secrets."""
+    words = redacted(words.encode(), secrets).decode("utf-8", "replace")
     return " ".join("".join(char if char.isprintable() else " " for char in words).split())[:LONGEST_WORDS]
