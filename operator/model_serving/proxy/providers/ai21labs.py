@@ -74,7 +74,7 @@ class _Token(msgspec.Struct, gc=False, rename="camel"):
     text_range: _Range | None = None
 
 
-class _Prompt(msgspec.Struct, gc=False):
+class _Prompt(msgspec.Struct, frozen=True, gc=False):
     tokens: list[Raw] = []
 
 
@@ -83,7 +83,7 @@ class _Data(msgspec.Struct, gc=False):
     tokens: list[_Token] | None = None
 
 
-class _Reason(msgspec.Struct, gc=False):
+class _Reason(msgspec.Struct, frozen=True, gc=False):
     reason: str | None = None
 
 
