@@ -49,7 +49,7 @@ class _CohereBody(msgspec.Struct, omit_defaults=True, gc=False):
 
 
 class _ByType(msgspec.Struct, gc=False):
-    float: list[list[float]]
+    numbers: list[list[float]] = msgspec.field(name="float")
 
 
 class _CohereAnswer(msgspec.Struct, gc=False):
@@ -119,7 +119,7 @@ class CohereEmbed:
         vectors: list[list[float]] = []
         for body in bodies:
             found = understood(_COHERE, body).embeddings
-            vectors += found.float if isinstance(found, _ByType) else found
+            vectors += found.numbers if isinstance(found, _ByType) else found
         return write_embeddings(asked, vectors, None)
 
     def stream(self, asked: Asked) -> StreamTranslator:
