@@ -162,6 +162,9 @@ class AmazonBedrockConfig(Model):
     ] = Field(description="anthropic, cohere, ai21labs or amazon, in any letter case.")
     aws_access_key_id_secret_ref: SecretRef | None = Field(default=None, description="The access key id.")
     aws_secret_access_key_secret_ref: SecretRef | None = Field(default=None, description="The secret access key.")
+    aws_session_token_secret_ref: SecretRef | None = Field(
+        default=None, description="The session token that belongs to temporary access keys (our extension)."
+    )
     workload_identity: WorkloadIdentity | None = Field(
         default=None, description="Use the pod's own AWS identity (our extension); see proxy.serviceAccountAnnotations."
     )
@@ -186,6 +189,12 @@ class AmazonBedrockConfig(Model):
             cel="has(self.awsAccessKeyIdSecretRef) == has(self.awsSecretAccessKeySecretRef)",
             holds=lambda m: count_set(m, "aws_access_key_id_secret_ref", "aws_secret_access_key_secret_ref") != 1,
             message="awsAccessKeyIdSecretRef and awsSecretAccessKeySecretRef belong together: set both or none",
+        ),
+        Rule(
+            cel="!has(self.awsSessionTokenSecretRef) || has(self.awsAccessKeyIdSecretRef)",
+            holds=lambda m: m.aws_session_token_secret_ref is None or m.aws_access_key_id_secret_ref is not None,
+            message="awsSessionTokenSecretRef belongs to temporary access keys: set awsAccessKeyIdSecretRef and "
+            "awsSecretAccessKeySecretRef too, or remove it",
         ),
         Rule(
             cel="has(self.awsAccessKeyIdSecretRef) != has(self.workloadIdentity)",

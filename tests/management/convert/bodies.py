@@ -92,6 +92,16 @@ PROVIDERS: dict[str, dict[str, Any]] = {
             "aws_secret_access_key": "{{secrets/aws/key}}",
         },
     ),
+    "amazon-bedrock with temporary keys": external(
+        "amazon-bedrock",
+        {
+            "aws_region": "eu-central-1",
+            "bedrock_provider": "cohere",
+            "aws_access_key_id": "{{secrets/aws/id}}",
+            "aws_secret_access_key": "{{secrets/aws/key}}",
+            "aws_session_token": "{{secrets/aws/token}}",
+        },
+    ),
     "amazon-bedrock with the pod's identity": external(
         "amazon-bedrock", {"aws_region": "eu-central-1", "bedrock_provider": "amazon", "workload_identity": {}}
     ),
