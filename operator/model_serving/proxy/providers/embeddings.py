@@ -70,9 +70,9 @@ def write_embeddings(
         raise Unavailable(f"the provider sent {len(vectors)} embeddings for {expected} texts")
     write = _base64 if _in_base64(asked.call) else list
     data = [{"object": "embedding", "index": n, "embedding": write(vector)} for n, vector in enumerate(vectors)]
+    told = usage or Usage()  # clients take the field for granted; where the vendor tells nothing it holds zeros
     answer: dict[str, Any] = {"object": "list", "data": data, "model": model or asked.model}
-    if usage is not None:
-        answer["usage"] = {"prompt_tokens": usage.prompt_tokens, "total_tokens": usage.total_tokens}
+    answer["usage"] = {"prompt_tokens": told.prompt_tokens, "total_tokens": told.total_tokens}
     return Reply(_encode(answer), usage)
 
 
