@@ -30,21 +30,15 @@ import msgspec
 from model_serving.proxy.call import CHAT, COMPLETIONS, EMBEDDINGS, Call, Route, parse_call, parse_fields
 from model_serving.proxy.errors import ProxyError, Unavailable
 from model_serving.proxy.providers.base import Asked, Dialect, Provider
+from model_serving.proxy.providers.examples import AnyCredential
 from model_serving.proxy.providers.registry import PROVIDERS
 from model_serving.proxy.runtime import compile_runtime
-from model_serving.proxy_config import CredentialFile, Policy, ProxyConfig, Target
+from model_serving.proxy_config import Policy, ProxyConfig, Target
 
 ROOT = Path(__file__).parents[2] / "golden" / "providers"
 TASKS = {"chat": CHAT, "completions": COMPLETIONS, "embeddings": EMBEDDINGS}
 WRITE = os.environ.get("MODEL_SERVING_WRITE_GOLDEN") == "1"
 STREAMS = ("reply.sse", "reply.bin")
-
-
-class Credentials(dict[str, CredentialFile]):
-    """Whatever a scheme asks for is there."""
-
-    def __missing__(self, name: str) -> CredentialFile:
-        return CredentialFile("vendor", name)
 
 
 @dataclass(frozen=True)
@@ -143,18 +137,12 @@ def cases() -> list[Case]:
     return [Case(file.parent) for file in sorted(ROOT.glob("*/*/call.json"))]
 
 
-def targets() -> list[Target]:
-    """Those of all folders, each with all tasks that its cases ask for."""
-    found = sorted({(case.folder.parent, case.task) for case in cases()})
-    return [target_of(folder, task) for folder, task in found]
-
-
 def target_of(folder: Path, task: str) -> Target:
     """A folder's target."""
     told = json.loads((folder / "target.json").read_text())
     settings = told.get("settings", {})
     return Target(
-        folder.name, told["provider"], TASKS[task], told["model"], settings=settings, credentials=Credentials()
+        folder.name, told["provider"], TASKS[task], told["model"], settings=settings, credentials=AnyCredential()
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Mapping
+from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typing_extensions as te
@@ -55,13 +56,19 @@ def _one_of(kinds: tuple[Any, ...], value: Any, path: str) -> None:
 
 def _fields(kind: Any, value: Any, path: str) -> None:
     assert isinstance(value, dict), f"{path}: {value!r} is not an object"
-    hints = te.get_type_hints(kind, include_extras=True)
-    needed = {name for name, hint in hints.items() if _is_required(kind, name, hint)}
+    hints, needed = _hints(kind)
     assert value.keys() <= hints.keys(), f"{path}: unknown {sorted(value.keys() - hints.keys())}"
     assert needed <= value.keys(), f"{path}: missing {sorted(needed - value.keys())}"
     # what tells a union's members apart comes first, so that the deepest problem is that of the right one
     for name in sorted(value, key=lambda name: get_origin(_plain(hints[name])) is not Literal):
         fits(hints[name], value[name], f"{path}.{name}")
+
+
+@cache
+def _hints(kind: Any) -> tuple[dict[str, Any], set[str]]:
+    """A TypedDict's fields, and those that must be there."""
+    hints = te.get_type_hints(kind, include_extras=True)
+    return hints, {name for name, hint in hints.items() if _is_required(kind, name, hint)}
 
 
 def _is_required(kind: Any, name: str, hint: Any) -> bool:
