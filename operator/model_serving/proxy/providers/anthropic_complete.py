@@ -13,10 +13,10 @@ from msgspec import UNSET, UnsetType
 
 from model_serving.proxy.call import Call
 from model_serving.proxy.providers.answers import LENGTH, STOP, Said, write_reply
-from model_serving.proxy.providers.anthropic_messages import MAX_TOKENS, stop_sequences
+from model_serving.proxy.providers.anthropic_messages import MAX_TOKENS, Metadata, metadata, stop_sequences
 from model_serving.proxy.providers.anthropic_stream import stream_error
 from model_serving.proxy.providers.base import Asked, Reply, understood
-from model_serving.proxy.providers.chat import given
+from model_serving.proxy.providers.chat import given, read_field
 from model_serving.proxy.providers.chunks import Chunks
 from model_serving.proxy.providers.completions import read_completion
 from model_serving.proxy.providers.events import TranslatedStream, malformed
@@ -25,11 +25,12 @@ from model_serving.proxy.sse import EVENT_STREAM, StreamTranslator
 from model_serving.proxy.usage import Usage
 
 FEATURES = Features(
-    fields=frozenset(("max_tokens", "temperature", "top_p", "top_k", "stop")),
+    fields=frozenset(("max_tokens", "temperature", "top_p", "top_k", "stop", "user", "safety_identifier")),
     notes=(
         "`prompt` stands between `Human:` and `Assistant:`, as the models expect",
         f"`max_tokens` is {MAX_TOKENS} where the call sets none: the vendor demands a number",
         "`stop` must not be blank",
+        "`user` or `safety_identifier` becomes `metadata.user_id`",
         "answers tell no usage: the vendor does not count",
     ),
 )
@@ -44,6 +45,7 @@ class _Request(msgspec.Struct, gc=False, omit_defaults=True):
     top_p: int | float | UnsetType = UNSET
     top_k: int | UnsetType = UNSET
     stop_sequences: list[str] = []
+    metadata: Metadata | UnsetType = UNSET
 
 
 class _Completion(msgspec.Struct, gc=False):
@@ -62,6 +64,7 @@ class _Event(msgspec.Struct, gc=False):
 
 
 _encode = msgspec.json.Encoder().encode
+_STR = msgspec.json.Decoder(str)
 _COMPLETION = msgspec.json.Decoder(_Completion)
 _decode = msgspec.json.Decoder(_Event).decode
 
@@ -79,6 +82,7 @@ class Complete:
     def request(self, call: Call) -> list[bytes]:
         """The one request."""
         asked = read_completion(call, FEATURES, self.provider)
+        user = asked.other.get("user")
         request = _Request(
             model=self.model,
             prompt=f"\n\nHuman: {asked.prompt}\n\nAssistant:",
@@ -88,6 +92,7 @@ class Complete:
             top_p=given(asked.top_p),
             top_k=given(asked.top_k),
             stop_sequences=stop_sequences(asked.stop, self.provider),
+            metadata=metadata(None if user is None else read_field("user", user, _STR), asked.other),
         )
         return [_encode(request)]
 

@@ -5,7 +5,7 @@ Reference: https://docs.claude.com/en/api/messages
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -106,7 +106,9 @@ class _OutputConfig(msgspec.Struct, gc=False, omit_defaults=True):
     format: _Format | UnsetType = UNSET
 
 
-class _Metadata(msgspec.Struct, gc=False):
+class Metadata(msgspec.Struct, gc=False):
+    """Who asks."""
+
     user_id: str
 
 
@@ -125,7 +127,7 @@ class _Request(msgspec.Struct, gc=False, omit_defaults=True):
     tool_choice: _ToolChoice | UnsetType = UNSET
     thinking: _Thinking | UnsetType = UNSET
     output_config: _OutputConfig | UnsetType = UNSET
-    metadata: _Metadata | UnsetType = UNSET
+    metadata: Metadata | UnsetType = UNSET
 
 
 _encode = msgspec.json.Encoder().encode
@@ -150,7 +152,6 @@ class Messages:
         """The one request."""
         chat = read_chat(call, FEATURES, self.provider)
         system, turns = conversation(chat.messages, self.provider)
-        user = _user(chat)
         request = _Request(
             messages=turns,
             max_tokens=_max_tokens(chat),
@@ -175,7 +176,7 @@ class Messages:
             tool_choice=_tool_choice(chat),
             thinking=_thinking(chat.thinking, self.provider),
             output_config=_output_config(chat, self.provider),
-            metadata=UNSET if user is None else _Metadata(user),
+            metadata=metadata(chat.user, chat.other),
         )
         return [_encode(request)]
 
@@ -196,16 +197,19 @@ def stop_sequences(stop: list[str], provider: str) -> list[str]:
     return stop
 
 
+def metadata(user: str | None, other: Mapping[str, Raw]) -> Metadata | UnsetType:
+    """Who asks, by the newer field where there are both. InvalidParameter."""
+    identifier = other.get("safety_identifier")
+    if identifier is not None:
+        return Metadata(read_field("safety_identifier", identifier, _STR))
+    return UNSET if user is None else Metadata(user)
+
+
 def _max_tokens(chat: Chat) -> int:
     """Thoughts count too: a default that their budget exceeds would be refused."""
     if chat.max_tokens is not None:
         return chat.max_tokens
     return MAX_TOKENS + ((chat.thinking.budget_tokens or 0) if chat.thinking is not None else 0)
-
-
-def _user(chat: Chat) -> str | None:
-    identifier = chat.other.get("safety_identifier")
-    return chat.user if identifier is None else str(read_field("safety_identifier", identifier, _STR))
 
 
 def _input_schema(function: Function, number: int) -> Raw:
