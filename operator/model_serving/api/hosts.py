@@ -2,7 +2,7 @@
 
 Three classes: *never* (loopback, link-local, metadata services, the API server), *by the admin's leave* (private
 ranges, names inside a cluster, plain `http://`), *public* (`https://`). The admission policy is generated from the
-ranges and patterns below (`api/policies.py`), so that both say the same.
+ranges below and the patterns of `host_names.py` (by `api/policies.py`), so that both say the same.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from model_serving.api.base import Model, camel
 from model_serving.api.endpoint import EndpointSpec
 from model_serving.api.external_model import BLOCKS, ExternalModel
 from model_serving.api.types import IS_URL
+from model_serving.host_names import LOOPBACK_NAMES, NEVER_NAMES, NUMBER_NAMES, PRIVATE_NAMES
 
 Leave = Literal["public", "private", "local"]
 """What an endpoint may call: public hosts; private ones too (the admin's leave); loopback too (one machine)."""
@@ -63,19 +64,6 @@ PRIVATE_RANGES = (
     "fc00::/7",
     "fec0::/10",
 )
-NUMBER_NAMES = r"(.*\.)?(0x[0-9a-f]*|[0-9]+)"
-"""Hosts whose last label is a number: addresses, in one of their many spellings."""
-LOOPBACK_NAMES = r"(.*\.)?localhost|localhost[46]?(\.localdomain[46]?)?|ip6-(localhost|loopback)"
-NEVER_NAMES = (
-    r"kubernetes(\.default(\.svc(\..*)?)?)?|"
-    r"metadata(\.google\.internal|\.goog|\.azure\.com|\.azure\.internal|\.tencentyun\.com)?|"
-    r"instance-data(\.ec2\.internal)?"
-)
-PRIVATE_NAMES = (
-    r"[^.]+|.*\.(svc|local|internal|intranet|private|corp|home|lan|localdomain|home\.arpa|test)|"
-    r".*\.svc\..*"
-)
-
 MALFORMED_TEXT = "write an IPv4 address as four decimal numbers and an IPv6 address without zone or embedded IPv4"
 NEVER_TEXT = (
     "never called, for it is loopback, link-local, a metadata service or the API server; name the provider's own host"

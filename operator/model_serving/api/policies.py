@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import yaml
 
+from model_serving import host_names
 from model_serving.api import hosts, lock
 from model_serving.api.admission import CONFIG_WRITTEN, EXTERNAL_MODEL, MODELS, Json, binding, denial, policy, variable
 from model_serving.api.base import camel
@@ -40,9 +41,11 @@ def render_policies() -> dict[str, str]:
 def hosts_policy() -> Json:
     """Hosts that are never called, and those that need the admin's leave on the namespace; twin: `hosts.refusals`."""
     leave = f"namespaceObject.metadata.?labels[?'{hosts.LEAVE_LABEL}'].orValue('') == 'true'"
-    spelled = f"isIP({_HOST}) || !({_HOST}.contains(':') || {_HOST}.matches(r'^({hosts.NUMBER_NAMES})$'))"
-    never = _inside((*hosts.LOOPBACK_RANGES, *hosts.NEVER_RANGES), f"{hosts.LOOPBACK_NAMES}|{hosts.NEVER_NAMES}")
-    private = _inside(hosts.PRIVATE_RANGES, hosts.PRIVATE_NAMES)
+    spelled = f"isIP({_HOST}) || !({_HOST}.contains(':') || {_HOST}.matches(r'^({host_names.NUMBER_NAMES})$'))"
+    never = _inside(
+        (*hosts.LOOPBACK_RANGES, *hosts.NEVER_RANGES), f"{host_names.LOOPBACK_NAMES}|{host_names.NEVER_NAMES}"
+    )
+    private = _inside(hosts.PRIVATE_RANGES, host_names.PRIVATE_NAMES)
     return policy(
         "hosts",
         conditions=(CONFIG_WRITTEN,),

@@ -7,9 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 from model_serving.proxy.credentials.platform import Platform
+from model_serving.proxy.hosts import Leave
 from model_serving.proxy.http.pool import PoolSettings
+from model_serving.proxy.http.tunnel import HttpProxy, parse_direct
 from model_serving.proxy_config import split_address
 
 PREFIX = "MODEL_SERVING_"
@@ -174,7 +177,16 @@ def _upstream(environ: Mapping[str, str]) -> PoolSettings:
         wait_seconds=_read(environ, "UPSTREAM_WAIT_SECONDS", _seconds, 10.0),
         connect_seconds=_read(environ, "UPSTREAM_CONNECT_SECONDS", _seconds, 10.0),
         ca_file=_read(environ, "UPSTREAM_CA_FILE", _certificates, ""),
+        proxy=_http_proxy(environ),
     )
+
+
+def _http_proxy(environ: Mapping[str, str]) -> HttpProxy | None:
+    """The HTTP proxy; this machine, the cluster and where pods learn who they are lie on this side of it."""
+    place = _read(environ, "UPSTREAM_PROXY", _proxy_url, None)
+    direct = _read(environ, "UPSTREAM_NO_PROXY", parse_direct, ())
+    inside = frozenset(leave.value for leave in (Leave.IDENTITY, Leave.TRUSTED))
+    return HttpProxy(*place, direct, inside) if place is not None else None
 
 
 def _read(environ: Mapping[str, str], name: str, convert: Callable[[str], T], default: D) -> T | D:
@@ -184,7 +196,8 @@ def _read(environ: Mapping[str, str], name: str, convert: Callable[[str], T], de
     try:
         return convert(text)
     except ValueError as error:
-        raise SettingsError(f"{PREFIX}{name} has the value {text!r}: {error}") from None
+        shown = repr(text) if "@" not in text else "with an @, which is not shown here"
+        raise SettingsError(f"{PREFIX}{name} has the value {shown}: {error}") from None
 
 
 def _port(text: str) -> int:
@@ -230,6 +243,15 @@ def _certificates(text: str) -> str:
 def _address(text: str) -> str:
     split_address(text)
     return text
+
+
+def _proxy_url(text: str) -> tuple[str, int]:
+    parts = urlsplit(text)
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("it must not hold credentials: let the proxy know this cluster by its addresses")
+    if parts.scheme != "http" or not parts.hostname or parts.path.strip("/") or parts.query or parts.fragment:
+        raise ValueError("it must be http://HOST:PORT; what passes through is encrypted all the same")
+    return parts.hostname, parts.port or 80
 
 
 def _issuer(text: str) -> str:

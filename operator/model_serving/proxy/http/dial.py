@@ -11,6 +11,7 @@ from typing import NamedTuple
 from model_serving.proxy.http.client import ClientConnection
 from model_serving.proxy.http.names import Names
 from model_serving.proxy.http.response import Cause, Failure
+from model_serving.proxy.http.tunnel import HttpProxy, TunnelError, open_tunnel, secure
 
 
 class Origin(NamedTuple):
@@ -25,7 +26,8 @@ class Origin(NamedTuple):
 
 
 AddressRule = Callable[[Origin, str], str]
-"""Why an origin's address may not be connected to; empty when it may."""
+"""Why an origin's address may not be connected to; empty when it may. Asked with the origin's name in place of an
+address when an HTTP proxy looks that up."""
 
 
 class DialError(Exception):
@@ -36,11 +38,33 @@ class DialError(Exception):
         self.failure = Failure(cause, detail, sent=False)
 
 
+class Trust:
+    """The context of connections with TLS: the system's authorities, and those of `ca_file` (PEM) besides."""
+
+    def __init__(self, ca_file: str = "") -> None:
+        self._ca_file = ca_file
+        self._context: ssl.SSLContext | None = None
+
+    def __call__(self) -> ssl.SSLContext:
+        """Made on first use: reading the certificates of the system takes 20 ms."""
+        if self._context is None:
+            self._context = self.fresh()
+        return self._context
+
+    def fresh(self) -> ssl.SSLContext:
+        """A new one."""
+        context = ssl.create_default_context()
+        context.set_alpn_protocols(["http/1.1"])
+        if self._ca_file:
+            context.load_verify_locations(self._ca_file)
+        return context
+
+
 class Dialler:
     """Makes connections under a rule.
 
-    `seconds` are for all addresses of a name together, lookup and TLS handshake included. `ca_file` holds certificates
-    of authorities in PEM that are trusted besides the system's; `tls` gives the context in place of all that.
+    `seconds` are for all addresses of a name together, lookup and TLS handshake included. `tls` gives the context of
+    each connection with TLS; `proxy` is the HTTP proxy that upstreams are called through.
     """
 
     def __init__(
@@ -49,16 +73,20 @@ class Dialler:
         rule: AddressRule,
         *,
         seconds: float,
-        ca_file: str = "",
         tls: Callable[[], ssl.SSLContext] | None = None,
+        proxy: HttpProxy | None = None,
     ) -> None:
         self.names = Names(loop)
         self._loop = loop
         self._rule = rule
         self._seconds = seconds
-        self._ca_file = ca_file
-        self._tls: ssl.SSLContext | None = None
-        self._tls_of = tls or self._tls_context
+        self._tls_of = tls or Trust()
+        self._proxy = proxy
+
+    def connects_to(self, origin: Origin) -> str:
+        """The host whose addresses connections for `origin` lead to: its own, or the HTTP proxy's."""
+        proxy = self._proxy_for(origin)
+        return proxy.host if proxy is not None else origin.host
 
     async def dial(self, origin: Origin, turn: int, make: Callable[[str], ClientConnection]) -> ClientConnection:
         """A new connection; `make` gets the address, `turn` counts dials, which are spread over the addresses.
@@ -74,12 +102,7 @@ class Dialler:
             raise DialError(Cause.CONNECT, _reason(error)) from None
 
     async def _try_all(self, origin: Origin, turn: int, make: Callable[[str], ClientConnection]) -> ClientConnection:
-        addresses = in_turn(await self.names.addresses(origin.host), turn)
-        refusals = {address: self._rule(origin, address) for address in addresses}
-        allowed = [address for address in addresses if not refusals[address]]
-        if not allowed:
-            why = next(iter(refusals.values()), "it has no address")
-            raise DialError(Cause.FORBIDDEN, f"{origin.host}: {why}")
+        allowed = await self._allowed(origin, turn)
         share = self._seconds / len(allowed)  # an address that is silent must leave time for the others
         for address in allowed[:-1]:
             try:
@@ -89,23 +112,47 @@ class Dialler:
                 continue  # the name has another address
         return await self._open(origin, allowed[-1], make)
 
+    async def _allowed(self, origin: Origin, turn: int) -> list[str]:
+        """The addresses to try. DialError when there is none that may be called."""
+        proxied = self._proxy_for(origin) is not None
+        if proxied and (why := self._rule(origin, origin.host) or _clear_text(origin)):
+            raise DialError(Cause.FORBIDDEN, f"{origin.host}: {why}")
+        addresses = in_turn(await self.names.addresses(self.connects_to(origin)), turn)
+        refusals = {address: "" if proxied else self._rule(origin, address) for address in addresses}
+        allowed = [address for address in addresses if not refusals[address]]
+        if not allowed:
+            why = next(iter(refusals.values()), "it has no address")
+            raise DialError(Cause.FORBIDDEN, f"{origin.host}: {why}")
+        return allowed
+
+    def _proxy_for(self, origin: Origin) -> HttpProxy | None:
+        proxy = self._proxy
+        return proxy if proxy is not None and proxy.serves(origin.host, origin.realm) else None
+
     async def _open(self, origin: Origin, address: str, make: Callable[[str], ClientConnection]) -> ClientConnection:
         tls = self._tls_of() if origin.https else None
         name = (origin.server_name or origin.host) if tls else None
+        proxy = self._proxy_for(origin)
+        if proxy is not None and tls is not None:
+            tunnel = await open_tunnel(self._loop, address, proxy, origin.host, origin.port)
+            transport = await secure(self._loop, tunnel, tls, name or "")
+            connection = make(address)
+            transport.set_protocol(connection)
+            connection.connection_made(transport)
+            return connection
         _, connection = await self._loop.create_connection(
             lambda: make(address), address, origin.port, ssl=tls, server_hostname=name
         )
         return connection
 
-    def _tls_context(self) -> ssl.SSLContext:
-        # Made on first use: reading the certificates of the system takes 20 ms.
-        if self._tls is None:
-            tls = ssl.create_default_context()
-            tls.set_alpn_protocols(["http/1.1"])
-            if self._ca_file:
-                tls.load_verify_locations(self._ca_file)
-            self._tls = tls
-        return self._tls
+
+def _clear_text(origin: Origin) -> str:
+    if origin.https:
+        return ""
+    return (
+        "http:// is not called through the HTTP proxy, which would see the key: use https://, or name the host among "
+        "those that are called without the proxy"
+    )
 
 
 def in_turn(addresses: tuple[str, ...], turn: int) -> list[str]:
@@ -127,6 +174,8 @@ def _reason(error: Exception) -> str:
         return f"TLS failed: {error.reason or 'handshake'}"
     if isinstance(error, socket.gaierror):
         return "its name is not found"
+    if isinstance(error, TunnelError):
+        return str(error)
     if isinstance(error, ConnectionRefusedError):
         return "the connection is refused"
     return (

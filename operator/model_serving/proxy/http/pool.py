@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from typing import Protocol, cast
 
 from model_serving.proxy.http.client import ClientConnection
-from model_serving.proxy.http.dial import AddressRule, DialError, Dialler, Origin
+from model_serving.proxy.http.dial import AddressRule, DialError, Dialler, Origin, Trust
 from model_serving.proxy.http.names import GONE_SECONDS, Name
 from model_serving.proxy.http.response import Cause, Failure, ResponseListener
+from model_serving.proxy.http.tunnel import HttpProxy
 
 __all__ = ["AddressRule", "Fetch", "Origin", "Pool", "PoolSettings"]
 
@@ -38,6 +39,8 @@ class PoolSettings:
     """For all addresses of a name together, lookup and TLS handshake included."""
     ca_file: str = ""
     """Certificates of authorities in PEM that are trusted besides the system's."""
+    proxy: HttpProxy | None = None
+    """Through which upstreams are called; None: directly."""
     tls: Callable[[], ssl.SSLContext] | None = None
     """Gives the context of each connection with TLS, in place of `ca_file` and the system's authorities."""
 
@@ -142,14 +145,16 @@ class Pool:
         self._loop = loop
         self._settings = settings or PoolSettings()
         chosen = self._settings
-        self._dialler = Dialler(loop, rule, seconds=chosen.connect_seconds, ca_file=chosen.ca_file, tls=chosen.tls)
+        tls = chosen.tls or Trust(chosen.ca_file)
+        self._dialler = Dialler(loop, rule, seconds=chosen.connect_seconds, tls=tls, proxy=chosen.proxy)
         self._lanes: dict[Origin, _Lane] = {}
 
     def send(self, origin: Origin, request: bytes, listener: ResponseListener) -> Fetch:
         """Sends a complete request; the listener hears of the answer, never from within this call."""
         lane = self._lanes.get(origin)
         if lane is None:
-            lane = self._lanes[origin] = _Lane(origin, self._dialler.names.of(origin.host))
+            name = self._dialler.names.of(self._dialler.connects_to(origin))
+            lane = self._lanes[origin] = _Lane(origin, name)
         fetch = Fetch()
         connection = self._take(lane) if not lane.waiting else None
         if connection is not None:
@@ -170,7 +175,7 @@ class Pool:
         """Closes connections that nobody used for a while or whose address is gone; called every second or so."""
         for origin, lane in list(self._lanes.items()):
             if lane.open:
-                self._dialler.names.refresh(origin.host)
+                self._dialler.names.refresh(self._dialler.connects_to(origin))
             stale = [connection for connection in lane.idle if not self._fresh(lane, connection, now)]
             lane.idle = [connection for connection in lane.idle if connection not in stale]
             for connection in stale:
@@ -178,7 +183,7 @@ class Pool:
             self._give_up(lane, now)
             if lane.unused:
                 del self._lanes[origin]
-        self._dialler.names.forget({origin.host for origin in self._lanes}, now)
+        self._dialler.names.forget({self._dialler.connects_to(origin) for origin in self._lanes}, now)
 
     def close(self) -> None:
         """Closes all idle connections."""
