@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import Raw
 
-from model_serving.proxy.errors import ProviderError
 from model_serving.proxy.providers.answers import CONTENT_FILTER, LENGTH, STOP, TOOL_CALLS
+from model_serving.proxy.providers.base import error_of_type
 from model_serving.proxy.usage import Usage
 
 NAME = "cohere"
@@ -26,8 +26,8 @@ FINISH_REASONS = {
     "ERROR_TOXIC": CONTENT_FILTER,
 }
 """The two between belong to models from version 1 of the API. One that is not here counts as STOP."""
-FAILURES = {"ERROR": 500, "TIMEOUT": 504}
-"""Reasons that say that there is no answer, and the status that goes with them."""
+FAILURES = frozenset(("ERROR", "TIMEOUT"))
+"""Reasons that say that there is no answer."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -66,7 +66,7 @@ def finish_reason(told: str | None, words: str | None = None) -> str:
     """Why the answer ends. ProviderError when that is a failure, which `words` may explain."""
     if words is not None or told in FAILURES:
         body = {"message": words or "the model gave no answer", "finish_reason": told}
-        raise ProviderError(NAME, FAILURES.get(told or "", 500), body)
+        raise error_of_type(NAME, told or "", body)
     return FINISH_REASONS.get(told or "", STOP)
 
 

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import msgspec
 
-from model_serving.proxy.errors import ProviderError
 from model_serving.proxy.providers.answers import Thought
-from model_serving.proxy.providers.base import Asked
+from model_serving.proxy.providers.base import Asked, error_of_type
 from model_serving.proxy.providers.chunks import Chunks
 from model_serving.proxy.providers.cohere_answers import (
     NAME,
@@ -202,5 +201,5 @@ def _other(data: bytes, error: msgspec.ValidationError) -> bytes:
     if other.type in _KINDS or (not other.type and other.message is None):
         raise malformed(error) from None
     if not other.type:
-        raise ProviderError(NAME, 500, {"message": other.message})
+        raise error_of_type(NAME, "", {"message": other.message})
     return b""
