@@ -12,7 +12,7 @@ import pytest
 from model_serving.controller.cache import Cache
 from model_serving.controller.children import Children, NotOurs
 from model_serving.controller.desired.deployment import deployment
-from model_serving.controller.desired.network_policy import network_policy
+from model_serving.controller.desired.network_policy import IDENTITY_SERVICES, Egress, network_policy
 from model_serving.controller.desired.owner import Owner
 from model_serving.controller.desired.pod_disruption_budget import pod_disruption_budget
 from model_serving.controller.desired.service import service
@@ -173,7 +173,7 @@ async def test_children_are_accepted_as_they_are_built_and_drift_is_repaired(
     wanted = [
         service(owner),
         service_account(owner, {"a": "b"}),
-        network_policy(owner, {443}, private=False, operator_namespace="ops"),
+        network_policy(owner, Egress({443}, identity=IDENTITY_SERVICES), "ops"),
         pod_disruption_budget(owner),
         deployment(owner, revision(), 1, SETTINGS),
     ]

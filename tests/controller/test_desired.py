@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,18 @@ import yaml
 
 from model_serving.controller.desired.config_map import config_map, policy_map
 from model_serving.controller.desired.deployment import deployment
-from model_serving.controller.desired.network_policy import network_policy, upstream_ports
+from model_serving.controller.desired.network_policy import IDENTITY_SERVICES, Egress, network_policy, upstream_ports
 from model_serving.controller.desired.owner import Owner
 from model_serving.controller.desired.pod_disruption_budget import pod_disruption_budget
 from model_serving.controller.desired.revision import controller_revision
 from model_serving.controller.desired.role import roles
 from model_serving.controller.desired.service import service, service_url
-from model_serving.controller.desired.service_account import service_account
+from model_serving.controller.desired.service_account import account_annotations, service_account
 from model_serving.controller.desired.shape import shape_of
 from model_serving.kube.resources import Manifest
 from model_serving.kube.revisions import parse_revision
-from model_serving.lifecycle.proxy_config import build_policy, build_proxy_config
-from model_serving.lifecycle.revision import Outcome
+from model_serving.lifecycle.proxy_config import build_policy, build_proxy_config, identity_providers
+from model_serving.lifecycle.revision import Outcome, Revision
 from tests.controller.factory import SETTINGS, config, endpoint, owner, revision
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "desired"
@@ -68,17 +69,14 @@ CASES: dict[str, Callable[[], list[Manifest]]] = {
         policy_map(owner(), build_policy(endpoint(access=ACCESS, rateLimits=[{"calls": 9}]), 1, "public")),
     ],
     "controller_revision": lambda: [controller_revision(owner(), revision().ended(Outcome.FAILED, "Why", "words"))],
-    "network_policy": lambda: [
-        network_policy(owner(), {443}, private=False, operator_namespace="model-serving-system")
-    ],
-    "network_policy_own_ports": lambda: [
-        network_policy(owner(), {443}, private=False, operator_namespace="ops", own_ports=[4318, 6380])
-    ],
+    "network_policy": lambda: [network_policy(owner(), Egress({443}), "model-serving-system")],
+    "network_policy_own_ports": lambda: [network_policy(owner(), Egress({443}, own_ports=[4318, 6380]), "ops")],
+    "network_policy_identity": lambda: [network_policy(owner(), Egress({443}, identity=IDENTITY_SERVICES), "ops")],
     "deployment_traces": lambda: [deployment(owner(), revision(endpoint(), TRACES), 2, TRACES)],
     "deployment_limits_store": lambda: [
         deployment(owner(), revision(endpoint(), STORE), 2, STORE),
     ],
-    "network_policy_private": lambda: [network_policy(owner(), {443}, private=True, operator_namespace="ops")],
+    "network_policy_private": lambda: [network_policy(owner(), Egress({443}, private=True), "ops")],
     "pod_disruption_budget": lambda: [pod_disruption_budget(owner())],
     "roles": lambda: roles(owner(), endpoint(access=ACCESS)),
 }
@@ -194,6 +192,70 @@ def test_ports_of_providers() -> None:
     assert upstream_ports(revision()) == {443}
     assert upstream_ports(revision(endpoint(config=config("http://model.lab:8000/v1")))) == {443, 8000}
     assert upstream_ports(revision(endpoint(config=config("http://model.lab/v1")))) == {443, 80}
+
+
+IDENTITY: dict[str, dict[str, Any]] = {
+    "amazon-bedrock": {
+        "amazonBedrockConfig": {"awsRegion": "eu-central-1", "bedrockProvider": "amazon", "workloadIdentity": {}}
+    },
+    "google-cloud-vertex-ai": {
+        "googleCloudVertexAiConfig": {"projectId": "p", "region": "europe-west4", "workloadIdentity": {}}
+    },
+}
+
+
+def with_identity(provider: str, **spec: Any) -> Revision:
+    model = {"name": "m", "provider": provider, "task": "llm/v1/chat", **IDENTITY[provider]}
+    return revision(endpoint(config={"servedEntities": [{"name": "main", "externalModel": model}]}, **spec))
+
+
+@pytest.mark.parametrize("provider", IDENTITY)
+def test_the_pods_own_identity_needs_an_account_of_its_own_even_without_annotations(provider: str) -> None:
+    of = with_identity(provider)
+    assert identity_providers(of) == {provider}
+    assert account_annotations(of) == {}
+    pod = deployment(owner(), of, 1, SETTINGS)["spec"]["template"]["spec"]
+    assert pod["serviceAccountName"] == "chat-proxy"
+    assert pod["automountServiceAccountToken"] is False, "clouds' webhooks mount a token of their own"
+
+
+def test_others_have_no_account_of_their_own_without_annotations() -> None:
+    assert identity_providers(revision()) == set()
+    assert account_annotations(revision()) is None
+    assert account_annotations(revision(endpoint(**RICH))) == RICH["proxy"]["serviceAccountAnnotations"]
+    assert "serviceAccountName" not in deployment(owner(), revision(), 1, SETTINGS)["spec"]["template"]["spec"]
+
+
+@pytest.mark.parametrize(
+    "providers", [(), *((name,) for name in IDENTITY)], ids=lambda names: "+".join(names) or "none"
+)
+@pytest.mark.parametrize("private", [False, True], ids=["public", "private"])
+def test_only_the_pods_own_identity_opens_the_way_to_identity_services(
+    providers: tuple[str, ...], private: bool
+) -> None:
+    egress = network_policy(owner(), Egress({443}, private, identity=providers), "ops")["spec"]["egress"]
+    services = [item for items in IDENTITY_SERVICES.values() for item in items]
+    opened = {service for service in services if reaches(egress, *service)}
+    assert opened == {item for name in providers for item in IDENTITY_SERVICES[name]}
+    metadata = ("100.100.100.200/32", "168.63.129.16/32", "192.0.0.192/32", "fd00:ec2::254/128", "169.254.1.1/32")
+    assert not any(reaches(egress, cidr, port) for cidr in metadata for port in (80, 443))
+
+
+def reaches(egress: list[dict[str, Any]], cidr: str, port: int) -> bool:
+    """Whether a policy lets TCP out to all of `cidr`, names apart."""
+    wanted = ip_network(cidr)
+    for rule in egress:
+        if "to" not in rule or port not in [p["port"] for p in rule.get("ports", [{"port": port}])]:
+            continue
+        for block in (peer["ipBlock"] for peer in rule["to"]):
+            kept = [ip_network(text) for text in block.get("except", [])]
+            if _holds(ip_network(block["cidr"]), wanted) and not any(_holds(net, wanted) for net in kept):
+                return True
+    return False
+
+
+def _holds(outer: Any, inner: Any) -> bool:
+    return outer.version == inner.version and bool(inner.subnet_of(outer))
 
 
 def test_a_revision_is_read_back_as_it_was_written() -> None:

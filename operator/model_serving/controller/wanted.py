@@ -5,18 +5,18 @@ from __future__ import annotations
 from model_serving.api.endpoint import ServingEndpoint
 from model_serving.controller.desired.config_map import config_map, policy_map
 from model_serving.controller.desired.deployment import deployment
-from model_serving.controller.desired.network_policy import network_policy, upstream_ports
+from model_serving.controller.desired.network_policy import Egress, network_policy, upstream_ports
 from model_serving.controller.desired.owner import Owner
 from model_serving.controller.desired.pod_disruption_budget import pod_disruption_budget
 from model_serving.controller.desired.revision import controller_revision
 from model_serving.controller.desired.role import roles
 from model_serving.controller.desired.service import service
-from model_serving.controller.desired.service_account import service_account
+from model_serving.controller.desired.service_account import account_annotations, service_account
 from model_serving.controller.settings import Settings, own_ports
 from model_serving.kube.resources import Manifest
 from model_serving.lifecycle.decide import Decision
 from model_serving.lifecycle.observed import Observed
-from model_serving.lifecycle.proxy_config import build_proxy_config
+from model_serving.lifecycle.proxy_config import build_proxy_config, identity_providers
 from model_serving.lifecycle.revision import Outcome, Revision, serving
 
 
@@ -52,17 +52,20 @@ def _in_use(observed: Observed, decision: Decision) -> list[Revision]:
 
 
 def _accounts(owner: Owner, target: Revision) -> list[Manifest]:
-    annotations = target.shape.proxy.get("serviceAccountAnnotations")
-    return [service_account(owner, annotations)] if annotations else []
+    annotations = account_annotations(target)
+    return [] if annotations is None else [service_account(owner, annotations)]
 
 
 def _network_policies(owner: Owner, in_use: list[Revision], observed: Observed, settings: Settings) -> list[Manifest]:
     if not settings.network_policies:
         return []
-    ports = sorted({port for revision in in_use for port in upstream_ports(revision)})
-    private = observed.upstream_leave != "public"
-    own, namespace = own_ports(settings), settings.operator_namespace
-    return [network_policy(owner, ports, private=private, operator_namespace=namespace, own_ports=own)]
+    egress = Egress(
+        ports={port for revision in in_use for port in upstream_ports(revision)},
+        private=observed.upstream_leave != "public",
+        own_ports=own_ports(settings),
+        identity={provider for revision in in_use for provider in identity_providers(revision)},
+    )
+    return [network_policy(owner, egress, settings.operator_namespace)]
 
 
 def _budgets(owner: Owner, endpoint: ServingEndpoint) -> list[Manifest]:

@@ -91,6 +91,13 @@ def secret_files(revision: Revision) -> dict[str, tuple[str, ...]]:
     return {secret: tuple(sorted(found)) for secret, found in sorted(keys.items())}
 
 
+def identity_providers(revision: Revision) -> set[str]:
+    """The providers that a revision's proxies call with their pod's own identity."""
+    return {
+        target.provider for target in build_proxy_config(revision).targets if "workload_identity" in target.settings
+    }
+
+
 def tls_secret(revision: Revision) -> str:
     """The Secret with the certificate of a revision's data port; empty for plain HTTP."""
     return str(revision.shape.proxy.get("tls", ""))

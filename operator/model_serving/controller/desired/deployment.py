@@ -7,7 +7,7 @@ from typing import Any
 
 from model_serving.controller.desired.config_map import POLICY_SUFFIX, config_suffix
 from model_serving.controller.desired.owner import Owner, child, pod_labels
-from model_serving.controller.desired.service_account import SERVICE_ACCOUNT_SUFFIX
+from model_serving.controller.desired.service_account import SERVICE_ACCOUNT_SUFFIX, account_annotations
 from model_serving.controller.settings import Settings
 from model_serving.kube.labels import MANAGED_BY_LABEL, OPERATOR
 from model_serving.kube.resources import DEPLOYMENTS, Manifest
@@ -70,7 +70,7 @@ def _pod(owner: Owner, revision: Revision) -> dict[str, Any]:
     }
     optional = {
         "serviceAccountName": f"{owner.name}-{SERVICE_ACCOUNT_SUFFIX}"
-        if "serviceAccountAnnotations" in proxy
+        if account_annotations(revision) is not None
         else None,
         "imagePullSecrets": [{"name": name} for name in platform.get("imagePullSecrets", [])],
         "nodeSelector": proxy.get("nodeSelector"),
