@@ -10,8 +10,18 @@ from model_serving.proxy.providers.cohere import Cohere
 from model_serving.proxy.providers.custom import Custom
 from model_serving.proxy.providers.databricks import DatabricksModelServing
 from model_serving.proxy.providers.openai import OpenAI
+from model_serving.proxy.providers.vertex import VertexAI
 
 PROVIDERS: dict[str, Provider] = {
     provider.name: provider
-    for provider in (OpenAI(), Anthropic(), Custom(), DatabricksModelServing(), Cohere(), AI21Labs(), AmazonBedrock())
+    for provider in (
+        OpenAI(),
+        Anthropic(),
+        Custom(),
+        DatabricksModelServing(),
+        Cohere(),
+        AI21Labs(),
+        AmazonBedrock(),
+        VertexAI(),
+    )
 }
