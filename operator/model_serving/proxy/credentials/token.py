@@ -140,8 +140,8 @@ class TokenSource:
         """The token that has come since `used` did. Without one it is fetched, but not in each second again."""
         if self.value and self.value != used:
             return self.value
-        calm = now >= self._forced_at + REFUSED_PAUSE_SECONDS and now >= self._retry_at
-        if not self.pending and calm:
+        paused = now < self._forced_at + REFUSED_PAUSE_SECONDS or (self._failures and now < self._retry_at)
+        if not self.pending and not paused:
             self._forced_at = now
             self._fetch()
         return None
