@@ -192,7 +192,8 @@ def streamed(case: Case, pieces: Iterable[bytes]) -> Answer:
     told = []
     error: ProxyError | None = None
     try:
-        told += [translator.feed(piece) for piece in pieces]
+        for piece in pieces:
+            told.append(translator.feed(piece))
         told.append(translator.close())
         if not translator.complete:
             raise Unavailable("the provider's stream ended before its end mark: the answer is not complete")

@@ -38,7 +38,7 @@ class Frames:
         self._needed = 0
 
     def feed(self, data: bytes) -> list[Event]:
-        """The events that are complete now. Unavailable for bytes that are damaged."""
+        """The events that are complete now. Unavailable for bytes that are damaged, after what came before them."""
         if self._held:
             self._held += data
             if len(self._held) < self._needed:
@@ -47,32 +47,45 @@ class Frames:
             self._held.clear()
         events: list[Event] = []
         start, end = 0, len(data)
-        self._needed = _PRELUDE.size
-        while end - start >= _PRELUDE.size:
-            total, head, checksum = _PRELUDE.unpack_from(data, start)
-            if crc32(data[start : start + 8]) != checksum or not _AROUND + head <= total <= MAX_EVENT_BYTES:
-                raise _damaged()
-            if end - start < total:
-                self._needed = total
-                break
-            last = start + total - 4
-            if crc32(data[start + 8 : last], checksum) != _CHECKSUM.unpack_from(data, last)[0]:
-                raise _damaged()
-            start += _PRELUDE.size
-            events.append(_event(data[start : start + head], data[start + head : last]))
-            start = last + 4
+        try:
+            while end - start >= _PRELUDE.size:
+                total, head = _lengths(data, start)
+                if end - start < total:
+                    self._needed = total
+                    break
+                events.append(_event(data, start, total, head))
+                start += total
+            else:
+                self._needed = _PRELUDE.size
+        except Unavailable:
+            if not events:
+                raise
+            self._needed = 0  # found again by whoever looks next
         if start < end:
             self._held += data[start:]
         return events
 
     def close(self) -> list[Event]:
-        """Nothing: a frame that was cut off means nothing."""
-        return []
+        """Nothing: a frame that was cut off means nothing. Unavailable as in `feed`."""
+        return self.feed(b"")
 
 
-def _event(head: bytes, payload: bytes) -> Event:
-    name, message = _meaning(head)
-    return name, payload if message is None else message
+def _lengths(data: bytes, start: int) -> tuple[int, int]:
+    """How long a frame is, and its headers."""
+    total, head, checksum = _PRELUDE.unpack_from(data, start)
+    if crc32(data[start : start + 8]) != checksum or not _AROUND + head <= total <= MAX_EVENT_BYTES:
+        raise _damaged()
+    return total, head
+
+
+def _event(data: bytes, start: int, total: int, head: int) -> Event:
+    """The event of a whole frame."""
+    last = start + total - _CHECKSUM.size
+    if crc32(data[start:last]) != _CHECKSUM.unpack_from(data, last)[0]:
+        raise _damaged()
+    start += _PRELUDE.size
+    name, message = _meaning(data[start : start + head])
+    return name, data[start + head : last] if message is None else message
 
 
 @lru_cache(maxsize=64)

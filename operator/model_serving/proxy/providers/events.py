@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
-from model_serving.proxy.errors import Unavailable
+from model_serving.proxy.errors import ProxyError, Unavailable
 from model_serving.proxy.sse import DONE, EventSplitter
 from model_serving.proxy.usage import Usage
 
@@ -59,6 +59,7 @@ class TranslatedStream:
     def __init__(self, translator: Translator, splitter: Splitter | None = None) -> None:
         self._translator = translator
         self._splitter: Splitter = splitter or SseEvents()
+        self._fault: ProxyError | None = None
 
     @property
     def usage(self) -> Usage | None:
@@ -71,17 +72,32 @@ class TranslatedStream:
         return self._translator.complete
 
     def feed(self, data: bytes) -> bytes:
-        """What the client gets for `data`."""
+        """What the client gets for `data`. What came before an error is told first: the error is raised after it."""
         return self._translated(self._splitter.feed(data))
 
     def close(self) -> bytes:
         """The rest, and the end mark when the stream is complete."""
-        rest = self._translated(self._splitter.close()) + self._translator.end()
+        rest = self._translated(self._splitter.close())
+        if self._fault is not None:
+            raise self._fault
+        rest += self._translator.end()
         return rest + DONE if self._translator.complete else rest
 
     def _translated(self, events: Iterable[Event]) -> bytes:
+        if self._fault is not None:
+            raise self._fault
         translator = self._translator
-        return b"".join([translator.event(name, data) for name, data in events if not translator.complete])
+        told: list[bytes] = []
+        try:
+            for name, data in events:
+                if translator.complete:
+                    break
+                told.append(translator.event(name, data))
+        except ProxyError as fault:
+            if not any(told):
+                raise
+            self._fault = fault
+        return b"".join(told)
 
 
 def malformed(error: Exception) -> Unavailable:
