@@ -106,6 +106,8 @@ def malformed(error: Exception) -> Unavailable:
 
 
 def _events(events: bytes) -> list[Event]:
+    if events.startswith(b"data: ") and events.find(b"\n") == len(events) - 2:  # one event on one line, as most are
+        return [(b"", events[6:-2])]
     found = []
     for event in events.split(b"\n\n"):
         name, data = b"", []

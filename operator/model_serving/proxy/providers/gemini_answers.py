@@ -189,26 +189,28 @@ class GeminiStream:
         self._chunks = Chunks(asked)
         self._choices: dict[int, _Choice] = {}
         self._base = ""
+        self._camel = False
 
     def event(self, name: bytes, data: bytes) -> bytes:
         """What is new. ProviderError for the vendor's, Unavailable for what cannot be understood."""
+        named = data if self._camel else in_camel_case(data)
         try:
-            answer = _decode(in_camel_case(data))
+            answer = _decode(named)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise _error_in(self._provider, data) or malformed(error) from None
         if answer.error is not None:
             raise _error(self._provider, {"error": answer.error})
         if not self._base:
-            self._base = answer.response_id or self._asked.id
-            self._chunks.begin(answer.response_id or "", answer.model_version or "")
+            self._begin(answer, named is data)
         if answer.usage_metadata is not None:
             self.usage = _usage(answer.usage_metadata) or self.usage
-        if answer.candidates:
-            return b"".join([self._candidate(candidate) for candidate in answer.candidates])
-        if answer.prompt_feedback is not None and answer.prompt_feedback.block_reason is not None:
-            choice = self._choices.setdefault(0, _Choice())
-            choice.reason, choice.refusal = CONTENT_FILTER, _prompt_refusal(answer.prompt_feedback)
-        return b""
+        candidates = answer.candidates
+        if not candidates:
+            self._block(answer.prompt_feedback)
+            return b""
+        if len(candidates) == 1:
+            return self._candidate(candidates[0])
+        return b"".join([self._candidate(candidate) for candidate in candidates])
 
     def end(self) -> bytes:
         """Why each choice ended, and the usage; nothing when one has not."""
@@ -219,18 +221,33 @@ class GeminiStream:
         told = [self._finish(index, choice) for index, choice in choices]
         return b"".join(told) + self._chunks.usage(self.usage)
 
+    def _begin(self, answer: _Answer, plain: bool) -> None:
+        """Who answers; and in which case the names are, if that shows: looking for it takes longer than decoding."""
+        self._base = answer.response_id or self._asked.id
+        self._chunks.begin(answer.response_id or "", answer.model_version or "")
+        self._camel = plain and (answer.response_id or answer.model_version or answer.usage_metadata) is not None
+
+    def _block(self, feedback: _Feedback | None) -> None:
+        """A prompt that the vendor does not answer; an event may as well hold nothing but usage."""
+        if feedback is not None and feedback.block_reason is not None:
+            choice = self._choices.setdefault(0, _Choice())
+            choice.reason, choice.refusal = CONTENT_FILTER, _prompt_refusal(feedback)
+
     def _candidate(self, candidate: _Candidate) -> bytes:
         index = candidate.index or 0
         choice = self._choices.get(index)
         if choice is None:
             choice = self._choices[index] = _Choice()
-        content = candidate.content
         if candidate.logprobs_result is not None:
             told = self._with_logprobs(candidate, index, choice)
-        elif content is not None and content.parts:
-            told = b"".join([self._part(part, index, choice) for part in content.parts])
         else:
-            told = b""
+            parts = candidate.content.parts if candidate.content is not None else None
+            if not parts:
+                told = b""
+            elif len(parts) == 1:
+                told = self._part(parts[0], index, choice)
+            else:
+                told = b"".join([self._part(part, index, choice) for part in parts])
         if candidate.finish_reason is not None:
             choice.reason = _reason(candidate, self._provider, choice.calls > 0)
             choice.refusal = "" if choice.spoke or choice.reason != CONTENT_FILTER else _refusal(candidate)
