@@ -110,8 +110,11 @@ class AI21Labs:
 
     def url(self, target: Target, stream: bool) -> str:
         """The model's path below the base URL, which may or may not end in `/studio/v1`."""
+        model = quote(target.model, safe="")
+        if model in ("", ".", ".."):
+            raise ValueError(f"{target.model!r} is not the name of a model")
         base = target.settings.get("ai21labs_api_base", DEFAULT_BASE).rstrip("/")
-        return f"{base.removesuffix(ROOT)}{ROOT}/{quote(target.model, safe='')}/complete"
+        return f"{base.removesuffix(ROOT)}{ROOT}/{model}/complete"
 
     def scheme(self, target: Target) -> Scheme:
         """A bearer token."""

@@ -196,7 +196,7 @@ def _other(data: bytes, error: msgspec.ValidationError) -> bytes:
     """An event that is none of ours. ProviderError for an error; Unavailable for one that should have been ours."""
     try:
         other = _decode_other(data)
-    except msgspec.ValidationError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # what follows the wrong field is no JSON either
         raise malformed(error) from None
     if other.type in _KINDS or (not other.type and other.message is None):
         raise malformed(error) from None

@@ -25,7 +25,7 @@ def accept_request(task: str, stream: bool, path: str, body: Any) -> None:
     assert task == "completions" and not stream
     assert PATH.fullmatch(path), path
     parameters = inspect.signature(completion_base.Completion._create_body).parameters
-    arguments = {name: NOT_GIVEN for name in parameters if name != "self"}
+    arguments: dict[str, Any] = {name: NOT_GIVEN for name in parameters if name != "self"}
     for name, value in body.items():
         argument = re.sub("([A-Z])", r"_\1", name).lower()
         assert argument in arguments, f"unknown {name}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import json
 from functools import cache
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 import pydantic
 import typing_extensions as te
@@ -71,13 +71,17 @@ def _field(kind: Any, needed: bool) -> Any:
     return te.Required[_typed(kind)] if needed else te.NotRequired[_typed(kind)]
 
 
+def _origin(kind: Any) -> Any:
+    return get_origin(kind)
+
+
 def _typed(kind: Any) -> Any:
     """A type as `fits` reads it: models as TypedDicts, words as literals without the package's `Any` beside them."""
-    origin, inner = get_origin(kind), get_args(kind)
-    if origin is Annotated:
+    origin, inner = _origin(kind), get_args(kind)
+    if hasattr(kind, "__metadata__"):  # Annotated
         return _typed(inner[0])
     if origin is Union:
-        known = any(get_origin(one) is Literal for one in inner)
+        known = any(_origin(one) is Literal for one in inner)
         return Union[tuple(_typed(one) for one in inner if not (known and one is Any))]  # noqa: UP007
     if origin is not None and origin is not Literal:
         return origin[tuple(_typed(one) for one in inner)]
@@ -89,7 +93,7 @@ def _model(model: type[pydantic.BaseModel]) -> Any:
     """What tells unions apart must be there, although the package fills it in."""
     hints = te.get_type_hints(model)
     fields = {
-        field.alias or name: _field(hints[name], field.is_required() or get_origin(hints[name]) is Literal)
+        field.alias or name: _field(hints[name], field.is_required() or _origin(hints[name]) is Literal)
         for name, field in model.model_fields.items()
     }
     return te.TypedDict(model.__name__, fields)  # type: ignore[operator]
