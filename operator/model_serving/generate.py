@@ -1,4 +1,4 @@
-"""Writes what is generated from the models: CRD, admission policies, reference page. Called by `make crd`.
+"""Writes what is generated from models and registry: CRD, admission policies, pages of reference. Called by `make crd`.
 
 python -m model_serving.generate [ROOT]
 """
@@ -10,13 +10,15 @@ from pathlib import Path
 
 from model_serving.api.crd import render_crd
 from model_serving.api.policies import render_policies
+from model_serving.provider_reference import render_providers
 from model_serving.reference import render_reference
 
 
 def generated_files() -> dict[str, str]:
     """Every generated file: its path below the repository, and its text."""
     policies = {f"manifests/policies/{name}": text for name, text in render_policies().items()}
-    return {"crds/servingendpoints.yaml": render_crd(), "docs/reference.md": render_reference(), **policies}
+    pages = {"docs/reference.md": render_reference(), "docs/providers.md": render_providers()}
+    return {"crds/servingendpoints.yaml": render_crd(), **pages, **policies}
 
 
 def write_generated(root: Path) -> list[Path]:

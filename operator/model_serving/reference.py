@@ -21,9 +21,9 @@ from model_serving.api.external_model import BLOCKS, ExternalModel, OpenaiApiTyp
 from model_serving.api.hosts import LEAVE_LABEL
 from model_serving.api.not_supported import not_supported
 from model_serving.api.proxy import Autoscaling, ProxySettings
+from model_serving.markdown import Row, table
 
 Json = dict[str, Any]
-Row = tuple[str, ...]
 
 NOT_REPORTED = (
     ConditionType.PROVIDERS_REACHABLE,
@@ -105,8 +105,8 @@ def _model(name: str, paths: list[str], definitions: Json) -> str:
     ]
     head: Row = ("field", "type", "default", "meaning")
     if paths[0].startswith("status"):  # nothing there is filled in: a default would be something nobody observed
-        return _section(name, shown, model, _table((*head[:2], head[3]), [(*row[:2], row[3]) for row in rows]))
-    return _section(name, shown, model, _table(head, rows) if rows else "")
+        return _section(name, shown, model, table((*head[:2], head[3]), [(*row[:2], row[3]) for row in rows]))
+    return _section(name, shown, model, table(head, rows) if rows else "")
 
 
 def _section(name: str, shown: str, model: Json, table: str) -> str:
@@ -198,11 +198,11 @@ def _conditions() -> str:
     return (
         "## Conditions\n\n"
         "`Available` and `Ready` always stand; what to do about each reason: [troubleshooting](troubleshooting.md).\n\n"
-        + _table(("type", "meaning"), rows(ConditionType))
+        + table(("type", "meaning"), rows(ConditionType))
         + "\n### Reasons\n\n"
-        + _table(("reason", "meaning"), rows(Reason))
+        + table(("reason", "meaning"), rows(Reason))
         + "\n### Causes\n\nWhat stands in the message after a reason such as `UpdateFailed`.\n\n"
-        + _table(("cause", "meaning"), rows(Cause))
+        + table(("cause", "meaning"), rows(Cause))
     )
 
 
@@ -213,7 +213,7 @@ def _annotations() -> str:
         (f"`{names.SCOPE_HASH_LABEL}`", "On a Secret, a label: a digest of the scope, to find it in a list."),
         (f"`{LEAVE_LABEL}`", 'On a namespace, a label: "true" lets its endpoints call private hosts and `http://`.'),
     ]
-    return "## Annotations and labels\n\n" + _table(("name", "meaning"), [*rows, *scopes])
+    return "## Annotations and labels\n\n" + table(("name", "meaning"), [*rows, *scopes])
 
 
 def documented_names() -> list[tuple[str, str]]:
@@ -240,7 +240,7 @@ def _effectless(definitions: Json) -> str:
         "Databricks' fields that mean nothing here are stored as they are. Those that would protect or change\n"
         "something are refused unless empty or disabled, rather than ignored. What is *echoed* will be by the REST\n"
         "API, which is not part of this release; until then it stands in the spec.\n\n"
-        + _table(("field", "what happens"), rows)
+        + table(("field", "what happens"), rows)
     )
 
 
@@ -253,7 +253,7 @@ def _not_supported() -> str:
         "## Not supported yet\n\n"
         "The resource can say this and the release does not do it. Such an endpoint is `Stalled` with reason\n"
         "`NotSupported` and changes nothing; `model-serving validate` says so beforehand.\n\n"
-        + _table(("field", "message"), rows)
+        + table(("field", "message"), rows)
     )
 
 
@@ -291,10 +291,5 @@ def _columns() -> str:
     return (
         "## Columns and selectors\n\n"
         f"`kubectl get sep` shows these; `--field-selector` takes {selectors}.\n\n"
-        + _table(("column", "path", "shown with"), rows)
+        + table(("column", "path", "shown with"), rows)
     )
-
-
-def _table(head: Row, rows: Iterable[Row]) -> str:
-    lines = [head, ("---",) * len(head), *rows]
-    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)

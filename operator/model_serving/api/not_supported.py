@@ -13,6 +13,10 @@ from model_serving.api.endpoint import EndpointSpec
 from model_serving.api.external_model import OpenaiApiType, OpenaiConfig, Provider
 
 SUPPORTED_PROVIDERS = (Provider.OPENAI, Provider.CUSTOM)
+RETIRED = {
+    Provider.PALM: "Google has retired the PaLM API: use google-cloud-vertex-ai with a Gemini model",
+}
+"""Providers that Databricks still names and whose vendor serves nobody any more, with what to do instead."""
 
 
 def not_supported(spec: EndpointSpec) -> list[tuple[str, str]]:

@@ -27,6 +27,10 @@ def _bedrock(maker: str, tasks: Sequence[str], model: str, api: str = "") -> lis
     return _examples("amazon-bedrock", api or maker, tasks, model, **settings)
 
 
+def _vertex(api: str, tasks: Sequence[str], model: str) -> list[Target]:
+    return _examples("google-cloud-vertex-ai", api, tasks, model, project_id="my-project", region="europe-west4")
+
+
 _ALL = (CHAT, COMPLETIONS, EMBEDDINGS)
 _AZURE = {
     "openai_api_type": "azure",
@@ -50,6 +54,12 @@ EXAMPLES: tuple[Target, ...] = (
     *_bedrock("Amazon", (EMBEDDINGS,), "amazon.titan-embed-text-v1", "Titan 1"),
     *_bedrock("Cohere", (EMBEDDINGS,), "cohere.embed-v4:0", "Cohere 4"),
     *_bedrock("Cohere", (EMBEDDINGS,), "cohere.embed-multilingual-v3", "Cohere 3"),
+    *_vertex("Gemini", (CHAT, COMPLETIONS), "gemini-2.5-flash"),
+    *_vertex("Gemini 3", (CHAT, COMPLETIONS), "gemini-3-pro-preview"),
+    *_vertex("Claude", (CHAT,), "claude-sonnet-4-5@20250929"),
+    *_vertex("text", (EMBEDDINGS,), "text-embedding-005"),
+    *_vertex("Gemini 1", (EMBEDDINGS,), "gemini-embedding-001"),
+    *_vertex("Gemini 2", (EMBEDDINGS,), "gemini-embedding-2-preview"),
     *_examples("ai21labs", "", (COMPLETIONS,), "j2-ultra"),
     *_examples(
         "databricks-model-serving", "", _ALL, "claude", databricks_workspace_url="https://workspace.example.com"
