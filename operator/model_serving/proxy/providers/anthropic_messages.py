@@ -55,6 +55,7 @@ FEATURES = Features(
         )
     ),
     parts=frozenset(("image data", "image url", "file", "cache_control", "reasoning", "tool images")),
+    harmless={"parallel_tool_calls": "without tools, or with `tool_choice` `none`, nothing can be called side by side"},
     notes=(
         f"`max_tokens` is {MAX_TOKENS} where the call sets none (the vendor demands a number), and as many more as "
         "`thinking` may use",
