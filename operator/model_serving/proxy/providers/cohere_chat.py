@@ -32,20 +32,20 @@ from model_serving.proxy.providers.events import TranslatedStream
 from model_serving.proxy.providers.features import Features, cannot_express
 from model_serving.proxy.sse import EVENT_STREAM, StreamTranslator
 
-COMMON = frozenset(
+COMMON_FIELDS = frozenset(
     ("max_tokens", "temperature", "top_p", "top_k", "stop", "seed", "frequency_penalty", "presence_penalty",
      "safety_mode", "priority")
 )  # fmt: skip
 """Fields of both tasks; the last two are the vendor's own, and go as they are."""
 
-CHAT = COMMON | frozenset(
+CHAT_FIELDS = COMMON_FIELDS | frozenset(
     ("max_completion_tokens", "logprobs", "tools", "tool_choice", "response_format", "reasoning_effort", "thinking",
      "documents", "citation_options")
 )  # fmt: skip
 
 CHAT_FEATURES = Features(
-    fields=CHAT,
-    parts=frozenset(("image data", "image url")),
+    fields=CHAT_FIELDS,
+    parts=frozenset(("image data", "image url", "reasoning")),
     notes=(
         "`safety_mode`, `documents`, `citation_options` and `priority` are Cohere's own and go as they are; citations "
         "in answers are left out, the text that they are about is not",
@@ -55,15 +55,15 @@ CHAT_FEATURES = Features(
         "`response_format`: a schema is always held to; its `name` is left out",
         "`logprobs`: for pieces of text as Cohere cuts them, several tokens counting as one; no `top_logprobs`",
         "`reasoning_effort`: `none` and `high`; `thinking`: not `adaptive`",
-        "`reasoning_content` and thoughts in Databricks' form go back as thoughts; signatures, which only the vendor "
-        "can read that made them, are left out",
-        "`name` of a tool's result is left out: its call tells it",
+        "`reasoning_content` and thoughts in Databricks' form go back as thoughts, without signatures, which only the "
+        "vendor can read that made them; thoughts that nobody else can read are refused",
+        "`annotations`, another vendor's `extra_content` and a tool message's `name` are left out of earlier turns",
         "a `refusal` of an earlier turn goes back as text",
         "`usage` counts the tokens that the model read and wrote (`tokens`), which are more than those billed",
     ),
 )
 COMPLETIONS_FEATURES = Features(
-    fields=COMMON,
+    fields=COMMON_FIELDS,
     notes=(
         "a completion is a chat: `prompt` is the message of a user, for Cohere has retired its API for completions",
         "thoughts of models that think are left out of the answer",
