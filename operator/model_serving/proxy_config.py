@@ -51,6 +51,8 @@ class ProxyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     targets: list[Target]
     request_timeout_seconds: float = 297.0
     max_body_bytes: int = 4 * 1024 * 1024
+    upstream_ca: CredentialFile | None = None
+    """Certificates in PEM of authorities that vouch for upstreams besides the usual ones."""
 
 
 class Limit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

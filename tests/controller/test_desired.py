@@ -47,6 +47,8 @@ RICH: dict[str, Any] = {
 }
 STORE = replace(SETTINGS, limits_store="valkey://valkey:6379/0")
 TRACES = replace(SETTINGS, traces_endpoint="http://collector:4318", traces_percent=5)
+CORP: dict[str, Any] = {"proxy": {"upstreamCa": {"secretName": "corp-ca"}}}
+WAY_OUT = replace(SETTINGS, upstream_proxy="http://proxy.corp:3128", upstream_no_proxy=("corp", "10.0.0.0/8"))
 TLS: dict[str, Any] = {"proxy": {"tls": {"secretName": "chat-tls"}}}
 
 
@@ -60,6 +62,7 @@ CASES: dict[str, Callable[[], list[Manifest]]] = {
     "deployment": lambda: [deployment(owner(), revision(), 2, SETTINGS)],
     "deployment_rich": lambda: [rich_deployment()],
     "deployment_tls": lambda: [deployment(owner(), revision(endpoint(**TLS)), 2, SETTINGS)],
+    "deployment_upstream_ca": lambda: [deployment(owner(), revision(endpoint(**CORP), WAY_OUT), 2, WAY_OUT)],
     "service": lambda: [service(owner(), [revision()])],
     "service_tls": lambda: [service(owner(), [revision(endpoint(**TLS))])],
     "service_between": lambda: [service(owner(), [revision(), revision(endpoint(**TLS))])],

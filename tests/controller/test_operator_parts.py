@@ -69,6 +69,9 @@ BAD = [
     pytest.param("LIMITS_STORE", "http://valkey:6379", "valkey://HOST:PORT/DB", id="no store"),
     pytest.param("LIMITS_STORE", "valkey://:word@valkey:6379", "without a password", id="a password in the open"),
     pytest.param("LIMITS_STORE", "valkey://valkey/zero", "number of a database", id="no database"),
+    pytest.param("UPSTREAM_PROXY", "https://proxy:3128", "http://HOST:PORT", id="TLS to a proxy"),
+    pytest.param("UPSTREAM_PROXY", "proxy:3128", "http://HOST:PORT", id="a proxy without scheme"),
+    pytest.param("UPSTREAM_PROXY", "http://u:p@proxy:3128", "without credentials", id="a proxy's password"),
     pytest.param("TRACES_ENDPOINT", "collector:4318", "http://HOST:4318", id="no collector"),
     pytest.param("TRACES_ENDPOINT", "http://u:p@collector", "without a password", id="a collector's password"),
     pytest.param("EXTERNAL_URL", "models.example.com", "https://HOST", id="no scheme"),
@@ -95,6 +98,7 @@ def test_a_bad_setting_is_named_with_the_remedy(name: str, value: str, words: st
         ("LIMITS_STORE", "valkey://ada:pass/word@valkey:6379/0"),
         ("LIMITS_STORE", "valkey://:" + "password" * 20 + "@valkey"),
         ("TRACES_ENDPOINT", "http://ada:password@collector:4318"),
+        ("UPSTREAM_PROXY", "http://ada:password@proxy:3128"),
         ("ISSUERS", '[{issuer: "https://ada:password@login.example.com"}]'),
     ],
 )

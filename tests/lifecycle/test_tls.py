@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from model_serving.lifecycle.proxy_config import secret_files
+from model_serving.lifecycle.proxy_config import build_proxy_config, secret_files
 from model_serving.lifecycle.revision import Shape, serving
-from model_serving.proxy_config import CredentialReport, ProxyStatus
+from model_serving.proxy_config import CredentialFile, CredentialReport, ProxyStatus
 from tests.lifecycle.world import World
 
 PLAIN, TLS = Shape(image="proxy:1"), Shape(image="proxy:1", proxy={"tls": "web-tls"})
@@ -32,6 +32,16 @@ def test_a_revision_mounts_certificate_and_key_beside_the_keys_of_providers() ->
     revision = serving(world().history)
     assert revision is not None
     assert secret_files(revision) == {"my-scope": ("openai",), "web-tls": ("tls.crt", "tls.key")}
+
+
+def test_a_bundle_of_authorities_is_mounted_and_named_in_the_config() -> None:
+    authorities = {"secretName": "corp-ca", "key": "ca.crt"}
+    revision = serving(world(Shape(image="proxy:1", proxy={"upstreamCa": authorities})).history)
+    assert revision is not None
+    assert secret_files(revision) == {"corp-ca": ("ca.crt",), "my-scope": ("openai",)}
+    assert build_proxy_config(revision).upstream_ca == CredentialFile("corp-ca", "ca.crt")
+    plain = serving(world(PLAIN).history)
+    assert plain is not None and build_proxy_config(plain).upstream_ca is None
 
 
 def test_the_url_is_https_once_the_revision_with_tls_serves() -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from model_serving.api.base import Model, Rule, atomic_list, atomic_map, matching, value_rule
-from model_serving.api.types import ObjectName
+from model_serving.api.types import ObjectName, SecretKey
 
 _QUANTITY = r"([0-9]+(\.[0-9]*)?)([KMGTPE]i|[numkMGTPE]|[eE][0-9]{1,2})?"
 _SUFFIXES = {"n": -9, "u": -6, "m": -3, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
@@ -138,6 +138,13 @@ class TlsSecret(Model):
     secret_name: ObjectName = Field(description="Name of the Secret, in the endpoint's own namespace.")
 
 
+class UpstreamCa(Model):
+    """Authorities that vouch for upstreams besides the system's. Replacing them takes effect without a restart."""
+
+    secret_name: ObjectName = Field(description="Name of the Secret, in the endpoint's own namespace.")
+    key: SecretKey = Field(default="ca.crt", description="Key inside the Secret: certificates in PEM.")
+
+
 class ProxySettings(Model):
     """How the endpoint's proxies run here. An endpoint with an external model has at least one replica."""
 
@@ -158,3 +165,6 @@ class ProxySettings(Model):
     )
     priority_class_name: ObjectName | None = Field(default=None, description="PriorityClass of the proxies.")
     tls: TlsSecret | None = Field(default=None, description="Serve TLS on the data port; the Service's is then 443.")
+    upstream_ca: UpstreamCa | None = Field(
+        default=None, description="Trust a private authority for the TLS certificates of upstreams."
+    )

@@ -39,17 +39,30 @@ def secret_access_policy() -> Json:
 
 
 def certificate_access_policy() -> Json:
-    """Who names the Secret of a certificate may read it: else proxies would speak in somebody else's name."""
-    name = "object.spec.?proxy.?tls.?secretName.orValue('')"
-    changed = f"request.operation == 'CREATE' || {name} != {name.replace('object', 'oldObject')}"
+    """Who names the Secret of a certificate, or of authorities, may read it: else proxies would speak in another's
+    name, or tell what a Secret holds that looks like certificates."""
+    names = {field: _newly_named(field) for field in ("tls", "upstreamCa")}
+    named = " || ".join(f"{name} != ''" for name in names.values())
     return policy(
         "certificate-access",
-        conditions=({"name": "certificate-named", "expression": f"{name} != '' && ({changed})"},),
-        variables=[variable("name", name)],
+        conditions=({"name": "certificate-named", "expression": named},),
+        variables=[variable(field, name) for field, name in names.items()],
         validations=[
-            denial(_may_get("variables.name"), f"spec.proxy.tls.secretName: {_TEXT}", name="variables.name"),
+            denial(
+                f"variables.{field} == '' || {_may_get(f'variables.{field}')}",
+                f"spec.proxy.{field}.secretName: {_TEXT}",
+                name=f"variables.{field}",
+            )
+            for field in names
         ],
     )
+
+
+def _newly_named(field: str) -> str:
+    """The Secret that a field of the proxy settings names; empty when it named the same before."""
+    name = f"object.spec.?proxy.?{field}.?secretName.orValue('')"
+    before = f"oldObject.spec.?proxy.?{field}.?secretName.orValue('')"
+    return f"(request.operation != 'CREATE' && {name} == {before} ? '' : {name})"
 
 
 def secret_paths() -> list[tuple[str, ...]]:

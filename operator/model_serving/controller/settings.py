@@ -103,6 +103,15 @@ def _collector(value: str) -> str:
     return value
 
 
+def _http_proxy(value: str) -> str:
+    parts = _url(value)
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("write it without credentials: let the proxy know this cluster by its addresses")
+    if parts.scheme != "http" or not parts.hostname or parts.path.strip("/") or parts.query or parts.fragment:
+        raise ValueError("write it http://HOST:PORT; what passes through is encrypted all the same")
+    return value
+
+
 def _external(value: str) -> str:
     example = value.replace(NAMESPACE_PLACE, "x")
     parts = _url(example)
@@ -119,10 +128,13 @@ def external_base(settings: Settings, namespace: str) -> str:
 
 
 def own_ports(settings: Settings) -> list[int]:
-    """The ports of what the admin has for all endpoints: the limits' common store, the collector of traces."""
+    """The ports of what the admin has for all endpoints: the limits' common store, the HTTP proxy, the collector of
+    traces."""
     found = set()
     if settings.limits_store:
         found.add(urlsplit(settings.limits_store).port or STORE_PORT)
+    if settings.upstream_proxy:
+        found.add(urlsplit(settings.upstream_proxy).port or 80)
     if settings.traces_endpoint:
         url = urlsplit(settings.traces_endpoint)
         found.add(url.port or (443 if url.scheme == "https" else 80))
@@ -157,6 +169,10 @@ class Settings:
     """Whether endpoints get a NetworkPolicy."""
     limits_store: str = _setting(_store, "")
     """The Valkey or Redis in which an endpoint's proxies count limits together; empty: each counts its share."""
+    upstream_proxy: str = _setting(_http_proxy, "")
+    """The HTTP proxy through which providers are called: http://HOST:PORT; empty: directly."""
+    upstream_no_proxy: tuple[str, ...] = _setting(_words, ())
+    """The hosts that are called without it: names with all below them, addresses, ranges."""
     traces_endpoint: str = _setting(_collector, "")
     """Where proxies send traces, by OTLP over HTTP; empty: nowhere."""
     traces_percent: int = _setting(_whole(0, 100), 100)

@@ -38,6 +38,7 @@ def build_proxy_config(revision: Revision) -> contract.ProxyConfig:
         revision=revision.name,
         targets=[_target(entity, weights.get(entity.name, 0)) for entity in config.served_entities],
         request_timeout_seconds=max(longest - _LAST_WORDS, 1.0),
+        upstream_ca=upstream_ca(revision),
     )
 
 
@@ -81,11 +82,13 @@ def credential_name(field: str) -> str:
 
 
 def secret_files(revision: Revision) -> dict[str, tuple[str, ...]]:
-    """The Secrets that a revision's proxies mount, each with the keys that are named; the certificate's included."""
+    """The Secrets that a revision's proxies mount, each with the keys that are named; certificates' included."""
     keys: dict[str, set[str]] = {}
     for target in build_proxy_config(revision).targets:
         for file in target.credentials.values():
             keys.setdefault(file.secret, set()).add(file.key)
+    if authorities := upstream_ca(revision):
+        keys.setdefault(authorities.secret, set()).add(authorities.key)
     if certificate := tls_secret(revision):
         keys.setdefault(certificate, set()).update((contract.TLS_CERTIFICATE, contract.TLS_KEY))
     return {secret: tuple(sorted(found)) for secret, found in sorted(keys.items())}
@@ -101,6 +104,18 @@ def identity_providers(revision: Revision) -> set[str]:
 def tls_secret(revision: Revision) -> str:
     """The Secret with the certificate of a revision's data port; empty for plain HTTP."""
     return str(revision.shape.proxy.get("tls", ""))
+
+
+def upstream_ca(revision: Revision) -> contract.CredentialFile | None:
+    """Where the certificates lie of authorities that vouch for a revision's upstreams; None: the usual ones do."""
+    asked = revision.shape.proxy.get("upstreamCa")
+    return contract.CredentialFile(asked["secretName"], asked["key"]) if asked else None
+
+
+def authorities_of(endpoint: ServingEndpoint) -> dict[str, str]:
+    """What a shape's proxy part holds as `upstreamCa`; empty: nothing."""
+    asked = endpoint.spec.proxy.upstream_ca
+    return {"secretName": asked.secret_name, "key": asked.key} if asked else {}
 
 
 def build_policy(

@@ -16,6 +16,14 @@ from model_serving.local.sample import DEMO_PORT
 
 DEFAULT_STATE = Path(".model-serving")
 _HANDED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "SSL_CERT_FILE", "SSL_CERT_DIR", "PYTHONPATH")
+_EGRESS = ("MODEL_SERVING_UPSTREAM_PROXY", "MODEL_SERVING_UPSTREAM_NO_PROXY", "MODEL_SERVING_UPSTREAM_CA_FILE")
+"""How proxies reach providers from this machine."""
+_IDENTITY = (
+    "AZURE_AUTHORITY_HOST", "GOOGLE_APPLICATION_CREDENTIALS", "GCE_METADATA_HOST", "AWS_ROLE_ARN",
+    "AWS_ROLE_SESSION_NAME", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ENDPOINT_URL_STS",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+)  # fmt: skip
+"""Where a workload identity is found (`proxy/credentials/platform.py`): addresses, names and paths, never a key."""
 _DRAIN_DELAY = "1"
 """Seconds. The router is told where calls go, nobody has to find out: a moment suffices, on a busy machine too."""
 _ROUTER_DRAIN_DELAY = "0.2"
@@ -64,8 +72,8 @@ def command(name: str, *options: str) -> tuple[str, ...]:
 
 
 def child_environ(settings: RunSettings, **values: str) -> dict[str, str]:
-    """What a child inherits: no key that happens to stand in the shell's environment, but where traces go."""
-    inherited = {name: settings.environ[name] for name in _HANDED_ON if name in settings.environ}
+    """What a child inherits: no key that stands in the shell's environment, but where traces go and the way out."""
+    inherited = {name: settings.environ[name] for name in _HANDED_ON + _EGRESS + _IDENTITY if name in settings.environ}
     traces = {name: value for name, value in settings.environ.items() if name.startswith("OTEL_")}
     return {
         **inherited,

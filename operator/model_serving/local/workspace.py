@@ -17,7 +17,7 @@ from model_serving.api.proxy import ProxySettings
 from model_serving.api.status import EndpointStatus
 from model_serving.lifecycle.decide import decide
 from model_serving.lifecycle.observed import Finding, Observed
-from model_serving.lifecycle.proxy_config import grants_of
+from model_serving.lifecycle.proxy_config import authorities_of, grants_of
 from model_serving.lifecycle.revision import Shape
 from model_serving.lifecycle.routing import Reach, table_entry
 from model_serving.local.child import Lines
@@ -123,7 +123,7 @@ class Workspace:
         observed = Observed(
             endpoint=_on_one_machine(record.endpoint),
             history=record.history,
-            shape=Shape(),
+            shape=_shape(record.endpoint),
             now=now,
             rollout=proxies.rollout(),
             proxies=proxies.statuses(),
@@ -169,8 +169,14 @@ class Workspace:
 
 def _on_one_machine(endpoint: ServingEndpoint) -> ServingEndpoint:
     """The endpoint without the settings that speak of pods: there is one proxy here, and limits hold exactly."""
-    spec = endpoint.spec.model_copy(update={"proxy": ProxySettings()})
+    spec = endpoint.spec.model_copy(update={"proxy": ProxySettings(upstream_ca=endpoint.spec.proxy.upstream_ca)})
     return endpoint.model_copy(update={"spec": spec})
+
+
+def _shape(endpoint: ServingEndpoint) -> Shape:
+    """What shapes a proxy here: whom it trusts."""
+    authorities = authorities_of(endpoint)
+    return Shape(proxy={"upstreamCa": authorities}) if authorities else Shape()
 
 
 def _without_meaning(endpoint: ServingEndpoint) -> list[str]:

@@ -6,6 +6,7 @@ import asyncio
 import random
 import secrets
 import time
+from dataclasses import replace
 
 import msgspec
 
@@ -46,7 +47,8 @@ class ProxyService:
         loop = asyncio.get_running_loop()
         process = settings.process
         layout = Layout(settings.root)
-        self.state = State(layout, settings.tls_secret, process.workers)
+        upstream = settings.upstream
+        self.state = State(layout, settings.tls_secret, process.workers, upstream.ca_file)
         self.state.credentials.platform = settings.platform
         metrics = self._metrics = Metrics()
         self._journal = open_journal(metrics, process)
@@ -55,7 +57,7 @@ class ProxyService:
         def rule(origin: Origin, address: str) -> str:
             return refusal(address, Leave(origin.realm), denied)
 
-        self._pool = Pool(loop, rule, settings.upstream)
+        self._pool = Pool(loop, rule, replace(upstream, tls=upstream.tls or self.state.trust))
         self.state.credentials.exchange = TokenFetcher(loop, self._pool, lambda: self.state.leave)
         services = Services(self._pool, self.state.credentials, metrics, self._journal, loop.time, time.time)
         ids = RequestIds(secrets.token_hex(6))

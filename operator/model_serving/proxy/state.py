@@ -18,6 +18,7 @@ from model_serving.proxy.identity import Identity
 from model_serving.proxy.runtime import CompileError, Runtime, compile_runtime, shared_among
 from model_serving.proxy.tls import ServerTls
 from model_serving.proxy.tokens.verifier import TokenVerifier
+from model_serving.proxy.upstream_trust import UpstreamTrust
 from model_serving.proxy_config import CredentialReport, Layout, Policy, ProxyConfig, ProxyStatus
 
 T = TypeVar("T", ProxyConfig, Policy)
@@ -26,10 +27,12 @@ T = TypeVar("T", ProxyConfig, Policy)
 class State:
     """The current state of one proxy."""
 
-    def __init__(self, layout: Layout, tls_secret: str = "", workers: int = 1) -> None:
+    def __init__(self, layout: Layout, tls_secret: str = "", workers: int = 1, ca_file: str = "") -> None:
         self._workers = workers
         self.tls = ServerTls(tls_secret, layout) if tls_secret else None
         """The certificate of the data port; None for plain HTTP."""
+        self.trust = UpstreamTrust(layout, ca_file)
+        """Whose certificates upstreams may show."""
         self.runtime: Runtime | None = None
         self.credentials = CredentialStore(layout)
         self.identity = Identity(router="")
@@ -53,6 +56,7 @@ class State:
         self.credentials.refresh(now, wall)
         if self.tls is not None:
             self.tls.refresh(wall)
+        self.trust.refresh(wall)
 
     @property
     def leave(self) -> Leave:
@@ -82,6 +86,8 @@ class State:
             return False
         if self.tls is not None and not self.tls.loaded:
             return False
+        if not self.trust.loaded:
+            return False
         return self.credentials.loaded and not any(target.refusal for target in runtime.targets)
 
     def status(self, in_flight: int) -> ProxyStatus:
@@ -102,7 +108,7 @@ class State:
 
     def _reports(self) -> list[CredentialReport]:
         tls = self.tls.reports() if self.tls is not None else []
-        return [*self.credentials.reports(), *tls]
+        return [*self.credentials.reports(), *tls, *self.trust.reports()]
 
     def _recompile(self) -> None:
         config = self._read("config", self._config_file, ProxyConfig) or self._config
@@ -120,6 +126,7 @@ class State:
             self._tokens = TokenVerifier(policy.issuers) if policy.issuers else None
             self._set_authenticators()
         self.credentials.track(runtime.schemes)
+        self.trust.follow(config.upstream_ca)
 
     def _read(self, name: str, file: Watched, kind: type[T]) -> T | None:
         self._problems.pop(name, None)

@@ -8,6 +8,7 @@ from typing import Any
 
 from model_serving.api.endpoint import ServingEndpoint
 from model_serving.controller.settings import Settings
+from model_serving.lifecycle.proxy_config import authorities_of
 from model_serving.lifecycle.revision import Shape
 
 TEMPLATE_VERSION = 2
@@ -27,6 +28,7 @@ def _proxy(endpoint: ServingEndpoint) -> dict[str, Any]:
         "tolerations": [t.manifest() for t in asked.tolerations or []],
         "priorityClassName": asked.priority_class_name or "",
         "tls": asked.tls.secret_name if asked.tls else "",
+        "upstreamCa": authorities_of(endpoint),
         # A cloud's webhook reads them when a pod is made, so pods must be made anew when they change.
         "serviceAccountAnnotations": dict(asked.service_account_annotations or {}),
     }
@@ -36,6 +38,8 @@ def _proxy(endpoint: ServingEndpoint) -> dict[str, Any]:
 def _tuned(settings: Settings) -> dict[str, Any]:
     """What the admin chose for proxies; nothing chosen leaves no trace, so that pods stay as they are."""
     chosen = dict(word.split("=", 1) for word in sorted(settings.proxy_settings))
+    if settings.upstream_proxy:
+        chosen |= {"UPSTREAM_PROXY": settings.upstream_proxy, "UPSTREAM_NO_PROXY": ",".join(settings.upstream_no_proxy)}
     return {"settings": chosen} if chosen else {}
 
 
