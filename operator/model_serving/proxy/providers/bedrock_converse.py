@@ -59,13 +59,18 @@ _OWN = {
 }
 _PARTS = frozenset({"image data", "audio", "file", "cache_control", "reasoning", "tool images"})
 _NOTES = (
-    "system messages go to `system`, wherever they stand; a refusal of an earlier turn is sent as text",
-    "`reasoning_content` of earlier turns is left out: without a signature no model takes it back",
-    "`file`: the name is reduced to the characters that Bedrock allows",
-    "`response_format`: `json_schema` only; it is always strict",
-    "where earlier turns hold tool calls and no `tools` are sent, Converse still demands their definitions: the names "
-    "are sent with schemas that allow everything",
+    "system and developer messages go to `system`, wherever they stand",
+    "`reasoning_content` and unsigned thoughts of earlier turns are left out: models take back signed ones alone, as "
+    "answers bring them when the call has `thinking`",
+    "`annotations`, another vendor's `extra_content` and a tool message's `name` are left out of earlier turns",
+    "`detail` of an image is left out: models scale images by rules of their own",
+    "`file`: the name is reduced to the characters that Bedrock allows, and to one use",
+    "`response_format`: `json_schema` alone, always strict",
+    "where earlier turns hold tool calls and the call has no `tools`, Converse demands them all the same: the names "
+    "are sent with schemas that allow any object",
 )
+_HARMLESS = {"tools": "with `tool_choice` `none` the model is not told of them"}
+_ALONE = {"parallel_tool_calls": "without tools, or with `tool_choice` `none`, nothing can be called side by side"}
 _REASONING = {
     "anthropic": ("`reasoning_effort` is `outputConfig.effort`; `none` switches thoughts off",),
     "amazon": ("`reasoning_effort` is Nova's `reasoningConfig`; `none` switches thoughts off",),
@@ -73,7 +78,10 @@ _REASONING = {
 
 CHAT_FEATURES = {
     maker: Features(
-        _CHAT | names.keys() | _OWN.get(maker, frozenset()), _PARTS, notes=_NOTES + _REASONING.get(maker, ())
+        _CHAT | names.keys() | _OWN.get(maker, frozenset()),
+        _PARTS,
+        harmless=_HARMLESS | (_ALONE if maker == "anthropic" else {}),
+        notes=_NOTES + _REASONING.get(maker, ()),
     )
     for maker, names in MODEL_FIELDS.items()
 }
@@ -168,9 +176,11 @@ class Converse:
         none = choice == "none"
         if none and not called:
             return
-        tools = [block for tool in chat.tools for block in _tool(tool)]
+        tools = [block for number, tool in enumerate(chat.tools) for block in _tool(tool, f"tools[{number}]")]
         tools = tools or [_tool_spec(name, _ANY_OBJECT) for name in called]
         if not tools:
+            if choice not in (None, "auto"):
+                raise InvalidParameter("tool_choice needs tools: send them, or remove it", parameter="tool_choice")
             return
         body.tool_config = {"tools": tools}
         if self.maker == "anthropic" and (none or not chat.parallel_tool_calls):
@@ -216,9 +226,15 @@ class Converse:
                 raise cannot_express("response_format", self.provider, "send a json_schema")
 
 
-def _tool(tool: FunctionTool) -> list[Block]:
+def _tool(tool: FunctionTool, field: str) -> list[Block]:
     function = tool.function
-    block = _tool_spec(function.name, _ANY_OBJECT if function.parameters is None else function.parameters)
+    schema = function.parameters
+    if schema is None or bytes(schema) == b"{}":  # the vendor demands a type
+        schema = _ANY_OBJECT
+    elif bytes(schema)[:1] != b"{":
+        path = f"{field}.function.parameters"
+        raise InvalidParameter(f"{path} must be a JSON schema: an object", parameter=path)
+    block = _tool_spec(function.name, schema)
     spec = block["toolSpec"]
     if function.description:
         spec["description"] = function.description

@@ -66,6 +66,8 @@ class Conversation:
         """The names of the functions that were called, in order."""
         self._provider = provider
         self._documents: set[str] = set()
+        self._unsigned = ""
+        """Text of thoughts that waits for its signature: streams bring it in pieces, and so it may come back."""
 
     def read(self, messages: Sequence[Message]) -> None:
         """All of them. Instructions go to the front, wherever they stand."""
@@ -86,12 +88,10 @@ class Conversation:
     def _say(self, role: str, blocks: list[Block]) -> None:
         if self.messages and self.messages[-1]["role"] == role:
             self.messages[-1]["content"] += blocks
-        else:  # empty text is the vendor's to refuse
+        elif blocks or role == "user":  # the model's answer may have been empty; an empty question is the vendor's
             self.messages.append({"role": role, "content": blocks or [{"text": ""}]})
 
     def _assistant(self, message: Assistant, field: str) -> list[Block]:
-        if message.annotations is not None and bytes(message.annotations) not in (b"null", b"[]"):
-            raise cannot_express(f"{field}.annotations", self._provider)
         blocks = self._content(message.content, field)
         if message.refusal:
             blocks.append({"text": message.refusal})
@@ -100,8 +100,6 @@ class Conversation:
         return blocks
 
     def _call(self, call: ToolCall, field: str) -> list[Block]:
-        if call.extra_content is not None and bytes(call.extra_content) != b"null":
-            raise cannot_express(f"{field}.extra_content", self._provider)
         name = call.function.name
         self.called[name] = None
         use = {"toolUseId": call.id, "name": name, "input": arguments_object(call, field)}
@@ -122,8 +120,11 @@ class Conversation:
     def _content(self, content: str | Sequence[Part] | None, field: str) -> list[Block]:
         if isinstance(content, str):
             return [{"text": content}] if content else []
-        blocks = []
+        blocks: list[Block] = []
+        self._unsigned = ""
         for number, part in enumerate(content or ()):
+            if not isinstance(part, ReasoningPart):
+                self._unsigned = ""
             blocks += self._block(part, f"{field}.content[{number}]")
             if not isinstance(part, RefusalPart):
                 blocks += _mark(part.cache_control)
@@ -146,8 +147,6 @@ class Conversation:
                 return self._thoughts(part, field)
 
     def _image(self, part: ImagePart, field: str) -> Block:
-        if part.image_url.detail not in (None, "auto"):
-            raise cannot_express(f"{field}.image_url.detail", self._provider)
         path = f"{field}.image_url.url"
         kind, data = self._data(part.image_url.url, path)
         if kind not in IMAGES:
@@ -185,17 +184,20 @@ class Conversation:
         return found
 
     def _thoughts(self, part: ReasoningPart, field: str) -> list[Block]:
-        blocks = []
+        """Those that are signed, or sealed: models take back no others."""
+        blocks: list[Block] = []
         for number, thought in enumerate(part.summary):
-            content: Block
             if thought.data is not None:
-                content = {"redactedContent": thought.data}
-            elif thought.type == "summary_text":
-                text = {"text": thought.text}
-                content = {"reasoningText": text | ({"signature": thought.signature} if thought.signature else {})}
-            else:
+                blocks.append({"reasoningContent": {"redactedContent": thought.data}})
+            elif thought.type != "summary_text":
                 raise cannot_express(f"{field}.summary[{number}]", self._provider)
-            blocks.append({"reasoningContent": content})
+            elif thought.signature is None:
+                self._unsigned += thought.text
+                continue
+            else:
+                text = {"text": self._unsigned + thought.text, "signature": thought.signature}
+                blocks.append({"reasoningContent": {"reasoningText": text}})
+            self._unsigned = ""
         return blocks
 
 
