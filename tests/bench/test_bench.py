@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
+from model_serving.proxy.providers.registry import PROVIDERS
 from tests.bench.__main__ import main, names_of
 from tests.bench.interpreter import OWN, SETTING
 from tests.bench.peers.base import Place
@@ -17,6 +20,8 @@ from tests.bench.report import as_json
 from tests.bench.rounds import Effort, Sample
 from tests.bench.run import NAMES, Plan, run
 from tests.bench.summary import Budget, Summary, ratio
+from tests.bench.translation import compare, table
+from tests.bench.vendors import VENDORS
 from tests.bench.workload import BURST, SHAPES, SPARSE, TYPICAL, Shape
 
 SHORT = Plan(Effort(1, warm_seconds=0.5, seconds=2.0), ("direct", "proxy", "router + proxy"), (TYPICAL, SPARSE, BURST))
@@ -56,6 +61,26 @@ def test_what_programs_get_is_json_with_figures_and_budgets(summary: Summary) ->
     assert {row["name"] for row in found["rows"]} == set(SHORT.names)
     assert {budget["met"] for budget in found["budgets"]} <= {True, False, None}
     assert found["faults"] == []
+
+
+@pytest.mark.slow
+@needs_gcc
+def test_each_vendor_that_is_translated_answers_all_calls_and_is_compared_with_passing_through() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(SETTING, OWN)
+        found = compare(Effort(1, warm_seconds=0.2, seconds=0.6), lambda line: None, (TYPICAL, BURST))
+    assert found.faults == []
+    assert {times.vendor for times in found.times} == {"proxy", *VENDORS}
+    assert all(times.ratio == 1.0 for times in found.times if times.vendor == "proxy")
+    console = Console(record=True, width=150, file=io.StringIO())
+    console.print(table(found))
+    assert all(vendor in console.export_text() for vendor in VENDORS)
+
+
+def test_a_mock_vendor_is_of_each_provider_whose_api_is_translated() -> None:
+    passed_through = {"openai", "custom", "databricks-model-serving"}
+    no_streams = {"ai21labs"}
+    assert {vendor.provider for vendor in VENDORS.values()} == set(PROVIDERS) - passed_through - no_streams
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
