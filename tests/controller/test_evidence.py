@@ -16,7 +16,7 @@ from model_serving.controller.pod_causes import pod_findings
 from model_serving.controller.proxy_reader import ProxyReader
 from model_serving.kube.client import Client
 from model_serving.lifecycle.observed import Finding
-from model_serving.proxy_config import CREDENTIAL_MISSING, CredentialReport, ProxyStatus
+from model_serving.proxy_config import CREDENTIAL_MISSING, CredentialReport, ProxyStatus, TokenReport
 from tests.controller.factory import owner
 from tests.fakes.kube_api import FakeKubeApi
 
@@ -228,6 +228,30 @@ async def test_a_missing_secret_is_named_by_the_proxy(api: FakeKubeApi, observer
     assert finding.reason == Reason.SECRET_NOT_FOUND
     assert "Secret my-scope with key openai" in finding.message
     assert evidence.proxies == ()
+
+
+TOKEN = TokenReport("Entra ID token of client c", problem="Entra ID refuses: correct the key k of Secret s")
+
+
+@pytest.mark.parametrize(
+    ("problem", "told"),
+    [
+        pytest.param("", f"{Cause.TOKEN_NOT_FETCHED} {TOKEN.name}: {TOKEN.problem}", id="the service's words are told"),
+        pytest.param(CREDENTIAL_MISSING, f"{Reason.SECRET_NOT_FOUND} Secret s", id="the Secret's absence explains it"),
+    ],
+)
+async def test_a_token_that_cannot_be_fetched_is_told(
+    api: FakeKubeApi, observer: Observer, proxy: Proxy, problem: str, told: str
+) -> None:
+    crashed = pod("a", ready=False)
+    crashed["status"]["containerStatuses"] = [{"name": "proxy", "ready": False, **ended(1, message="boom")}]
+    fill(api, crashed)
+    report = CredentialReport(secret="s", key="k", problem=problem)
+    proxy.status = status(ready=False, credentials=[report], tokens=[TOKEN], problems=["a", "b"])
+    evidence = await observer.gather(owner(), deployment({"readyReplicas": 0}, 1), detail=False)
+    assert evidence.rollout is not None
+    (finding,) = evidence.rollout.findings
+    assert f"{finding.reason} {finding.message}".startswith(told)
 
 
 async def test_another_problem_is_quoted_and_comes_first(api: FakeKubeApi, observer: Observer, proxy: Proxy) -> None:

@@ -34,6 +34,11 @@ class ConditionType(_Documented):
         "CertificateCurrent",
         "With spec.proxy.tls: whether the proxies use what its Secret holds now; False while they keep a former one.",
     )
+    TOKENS_CURRENT = (
+        "TokensCurrent",
+        "Where tokens of a cloud are fetched: whether they could be renewed when they were due; False while former "
+        "ones serve, or have expired.",
+    )
     PROVIDERS_REACHABLE = (
         "ProvidersReachable",
         "Whether real calls reach the provider; never a part of Ready, for an outage there must not take pods away.",
@@ -100,6 +105,12 @@ class Reason(_Documented):
         "The Secret of spec.proxy.tls holds no pair that can be used; the proxies keep the former one. The message "
         "names the key.",
     )
+    TOKENS_RENEWED = "TokensRenewed", "The tokens with which the provider is called are renewed when they are due."
+    TOKEN_NOT_RENEWED = (
+        "TokenNotRenewed",
+        "A token cannot be renewed: the cloud's token service refuses or cannot be reached. Calls go on until the "
+        "former token expires; the message holds the service's words and the remedy.",
+    )
     CALLS_SUCCEED = "CallsSucceed", "The provider answered the latest calls."
     CALLS_FAIL = "CallsFail", "The provider could not be reached, or refused the credentials, in the latest calls."
 
@@ -115,6 +126,11 @@ class Cause(_Documented):
     SECRET_NOT_FOUND = "SecretNotFound", "The Secret does not exist."
     SECRET_KEY_NOT_FOUND = "SecretKeyNotFound", "The Secret exists, the key in it does not, or is empty."
     SECRET_INVALID = "SecretInvalid", "The key is there and cannot be used: empty, not text, or more than one line."
+    TOKEN_NOT_FETCHED = (
+        "TokenNotFetched",
+        "The provider is called with a cloud's tokens, and none can be fetched: the token service refuses or cannot be "
+        "reached. Its words are quoted, with the remedy.",
+    )
     CONFIG_INVALID = "ConfigInvalid", "The proxy refused its config; its words are quoted."
     REPLICA_FAILURE = "ReplicaFailure", "The API server refuses to create pods (quota, policy); its words are quoted."
     NOT_READY = "NotReady", "Pods run and did not become ready; what they report is quoted."

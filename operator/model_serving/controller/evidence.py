@@ -31,6 +31,7 @@ _TELLING = (
     Cause.UNSCHEDULABLE,
     Cause.CONFIG_INVALID,
     Cause.SECRET_INVALID,
+    Cause.TOKEN_NOT_FETCHED,
     Cause.NOT_READY,
     Reason.SECRET_NOT_FOUND,
 )
@@ -102,8 +103,7 @@ def with_pods(rollout: Rollout, pods: Iterable[Manifest], proxies: Iterable[Prox
     waiting = [pod for pod in updated if not is_ready(pod)]
     findings = [finding for pod in waiting for finding in pod_findings(pod)]
     if waiting:
-        lacking = [p for p in proxies if p.revision == rollout.revision and any(c.problem for c in p.credentials)]
-        if lacking:
+        if any(p.revision == rollout.revision and _credential_findings(p) for p in proxies):
             # They run and say what they lack: that one of them crashed once, after a node's restart, is past.
             findings = [f for f in findings if f.reason != Cause.PROXY_CRASH_LOOPING]
         findings += [f for p in proxies if p.revision == rollout.revision and not p.ready for f in _proxy_findings(p)]
@@ -122,11 +122,17 @@ def with_pods(rollout: Rollout, pods: Iterable[Manifest], proxies: Iterable[Prox
 
 
 def _proxy_findings(proxy: ProxyStatus) -> list[Finding]:
-    found = [_credential_finding(report) for report in proxy.credentials if report.problem]
+    found = _credential_findings(proxy)
     # A proxy lists its missing credentials among its problems too; only what else is wrong counts against it.
     if not found and proxy.problems:
         found.append(Finding(Cause.NOT_READY, f"a proxy runs and is not ready: {'; '.join(sorted(proxy.problems))}"))
     return found
+
+
+def _credential_findings(proxy: ProxyStatus) -> list[Finding]:
+    found = [_credential_finding(report) for report in proxy.credentials if report.problem]
+    # Without its Secret a token cannot be fetched: that explains it.
+    return found or [Finding(Cause.TOKEN_NOT_FETCHED, f"{t.name}: {t.problem}") for t in proxy.tokens if t.problem]
 
 
 def _credential_finding(report: CredentialReport) -> Finding:

@@ -17,7 +17,7 @@ from model_serving.api.status import (
 )
 from model_serving.lifecycle.proxy_config import max_replicas, share, tls_secret
 from model_serving.lifecycle.revision import Outcome, Revision
-from model_serving.lifecycle.situation import Situation
+from model_serving.lifecycle.situation import Situation, parse_time
 from model_serving.lifecycle.verdicts import Verdict, judge
 from model_serving.proxy_config import TLS_CERTIFICATE, TLS_KEY, Policy, ProxyStatus
 
@@ -77,6 +77,8 @@ def _conditions(s: Situation, verdict: Verdict) -> list[Condition]:
         said.append(_limits_exact(s))
     if certificate := _certificate(s):
         said.append(certificate)
+    if tokens := _tokens(s):
+        said.append(tokens)
     return [_condition(s, *words) for words in said]
 
 
@@ -148,6 +150,26 @@ def _certificate(s: Situation) -> tuple[ConditionType, str, str, str] | None:
         return ConditionType.CERTIFICATE_CURRENT, "True", Reason.CERTIFICATE_LOADED, text
     text = f"Secret {secret}: {'; '.join(faults)}; the proxies go on with the former certificate: correct the Secret"
     return ConditionType.CERTIFICATE_CURRENT, "False", Reason.CERTIFICATE_INVALID, text
+
+
+def _tokens(s: Situation) -> tuple[ConditionType, str, str, str] | None:
+    """Whether the serving proxies could renew the tokens that they fetch, where they do."""
+    kind = ConditionType.TOKENS_CURRENT
+    if not s.observed.proxies:  # nobody was asked, or nobody answered
+        last = s.previous(kind)
+        return (kind, last.status, last.reason, last.message) if last else None
+    tokens = [token for proxy in s.observed.proxies if _counts(proxy) for token in proxy.tokens]
+    failing = sorted((t for t in tokens if t.problem), key=lambda t: (t.expires_at, t.name))
+    if not tokens:
+        return None
+    if not failing:
+        return kind, "True", Reason.TOKENS_RENEWED, "tokens are renewed when they are due"
+    worst = failing[0]
+    expires = parse_time(worst.expires_at)
+    serves = expires is not None and expires > s.observed.now
+    meanwhile = "the former one serves until then" if serves else "calls that need it fail"
+    text = f"{worst.name}, which expires at {worst.expires_at}, cannot be renewed, {meanwhile}: {worst.problem}"
+    return kind, "False", Reason.TOKEN_NOT_RENEWED, text
 
 
 def _condition(s: Situation, kind: ConditionType, status: str, reason: str, message: str) -> Condition:

@@ -98,9 +98,7 @@ class Instance:
         if self.status is None:
             words = self._process.last_words
             return (Finding(Cause.PROXY_CRASH_LOOPING, f"the proxy ended: {words}"),) if words else ()
-        missing = [self._lack(report) for report in self.status.credentials if report.problem]
-        # A proxy lists what is wrong with its credentials among its problems too.
-        return tuple(missing) or tuple(Finding(Cause.NOT_READY, text) for text in self.status.problems)
+        return findings_of(self.status, self._plan.secrets)
 
     async def retire(self) -> None:
         """Lets the process finish its calls, waits for its end and clears up."""
@@ -111,17 +109,6 @@ class Instance:
         """Ends the process at once."""
         self._process.kill()
 
-    def _lack(self, report: CredentialReport) -> Finding:
-        if not secret_exists(self._plan.secrets.parent, (self._plan.secrets.name, report.secret)):
-            where = f"with the key {report.key}, to a file given with -f, or as a scope through REST"
-            text = f"Secret {report.secret} does not exist: add it, {where}"
-        elif report.problem == CREDENTIAL_MISSING:
-            text = f"Secret {report.secret} has no key {report.key}: add it where the Secret was made"
-        else:
-            text = f"key {report.key} of Secret {report.secret} is {report.problem}: correct it"
-            return Finding(Cause.SECRET_INVALID, text)
-        return Finding(Reason.SECRET_NOT_FOUND, text)
-
     def _lay_out(self) -> None:
         """The root folder: a config of its own, the policy and the Secrets shared with the endpoint's other proxies."""
         layout = Layout(self._root)
@@ -129,6 +116,26 @@ class Instance:
         _link(layout.policy.parent, self._plan.folder / "policy")
         _link(layout.secrets, self._plan.secrets)
         layout.api_keys.mkdir(mode=0o700, exist_ok=True)
+
+
+def findings_of(status: ProxyStatus, secrets: Path) -> tuple[Finding, ...]:
+    """What a proxy that is not ready says of itself, most telling first; `secrets` is its namespace's folder."""
+    found = [_lack(report, secrets) for report in status.credentials if report.problem]
+    # Without its Secret a token cannot be fetched; and a proxy lists all that among its problems too.
+    found = found or [Finding(Cause.TOKEN_NOT_FETCHED, f"{t.name}: {t.problem}") for t in status.tokens if t.problem]
+    return tuple(found) or tuple(Finding(Cause.NOT_READY, text) for text in status.problems)
+
+
+def _lack(report: CredentialReport, secrets: Path) -> Finding:
+    if not secret_exists(secrets.parent, (secrets.name, report.secret)):
+        where = f"with the key {report.key}, to a file given with -f, or as a scope through REST"
+        text = f"Secret {report.secret} does not exist: add it, {where}"
+    elif report.problem == CREDENTIAL_MISSING:
+        text = f"Secret {report.secret} has no key {report.key}: add it where the Secret was made"
+    else:
+        text = f"key {report.key} of Secret {report.secret} is {report.problem}: correct it"
+        return Finding(Cause.SECRET_INVALID, text)
+    return Finding(Reason.SECRET_NOT_FOUND, text)
 
 
 def _link(path: Path, target: Path) -> None:
