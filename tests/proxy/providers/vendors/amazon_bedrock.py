@@ -86,11 +86,16 @@ def frame(kind: str, payload: Any, message_type: str = "event") -> bytes:
 
 
 def framed(headers: dict[str, str], payload: bytes) -> bytes:
-    """Any frame."""
+    """Any frame whose headers are text."""
     head = b"".join(
         struct.pack(">B", len(name)) + name.encode() + struct.pack(">BH", 7, len(value.encode())) + value.encode()
         for name, value in headers.items()
     )
+    return framed_bytes(head, payload)
+
+
+def framed_bytes(head: bytes, payload: bytes) -> bytes:
+    """Any frame."""
     prelude = struct.pack(">II", 16 + len(head) + len(payload), len(head))
     message = prelude + struct.pack(">I", crc32(prelude)) + head + payload
     return message + struct.pack(">I", crc32(message))
