@@ -32,7 +32,7 @@ from model_serving.cli import main
 from model_serving.controller.desired.network_policy import CLIENTS_LABEL
 from model_serving.controller.settings import PREFIX, Settings
 from model_serving.kube.labels import ENDPOINT_LABEL
-from model_serving.proxy import errors
+from model_serving.proxy import errors, provider_errors
 from model_serving.proxy.limits.plan import Lack, Slot, refusal
 from model_serving.proxy.limits.rules import Term
 from model_serving.proxy.limits.window import Window
@@ -363,3 +363,22 @@ def test_the_health_script_speaks_of_what_is_reported() -> None:
     script = text(DOCS / "kubernetes.md").split("health.model-serving.dev_ServingEndpoint: |")[1].split("```")[0]
     assert set(re.findall(r"found\.(\w+)", script)) - {"type"} <= {str(kind) for kind in ConditionType}
     assert set(re.findall(r'reason == "(\w+)"', script)) <= {str(reason) for reason in Reason}
+
+
+def test_the_table_of_providers_errors_is_the_proxys() -> None:
+    def told(meaning: provider_errors.Meaning) -> tuple[str, str]:
+        return f"{meaning.status} `{meaning.error_code}`", "yes" if meaning.retry else "no"
+
+    others = {
+        "3xx": provider_errors.OTHER_REDIRECT, "other 4xx": provider_errors.OTHER_4XX, "others": provider_errors.OTHER,
+    }  # fmt: skip
+    expected = {str(status): told(meaning) for status, meaning in provider_errors.STATUSES.items()}
+    expected |= {words: told(meaning) for words, meaning in others.items()}
+    statuses = {status: (gets, later) for status, _, gets, later in table("calling.md", "Errors of providers")}
+    assert statuses == expected
+    kinds = {
+        (f"`{provider}`", f"`{kind}`", *told(meaning))
+        for provider, found in provider_errors.KINDS.items()
+        for kind, meaning in found.items()
+    }
+    assert {tuple(row) for row in table("calling.md", "Types of error that say more than their status")} == kinds
