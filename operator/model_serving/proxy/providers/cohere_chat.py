@@ -47,6 +47,7 @@ CHAT_FEATURES = Features(
     fields=CHAT_FIELDS,
     parts=frozenset(("image data", "image url", "reasoning")),
     notes=(
+        "a version at the end of the base URL, such as `https://api.cohere.ai/v1`, makes way for `/v2`, for all tasks",
         "`safety_mode`, `documents`, `citation_options` and `priority` are Cohere's own and go as they are; citations "
         "in answers are left out, the text that they are about is not",
         "`tool_choice` with a function's name: only that tool is offered, and one must be called",
