@@ -53,6 +53,30 @@ def test_a_leave_opens_its_classes_and_no_other(leave: Leave, allowed: set[str])
         assert (refusal(address, leave) == "") == (address in allowed)
 
 
+@pytest.mark.parametrize(
+    ("address", "allowed"),
+    [
+        pytest.param("169.254.169.254", True, id="metadata of Google and Amazon"),
+        pytest.param("fd20:ce::254", True, id="Google's over IPv6"),
+        pytest.param("fd00:ec2::254", True, id="Amazon's over IPv6"),
+        pytest.param("169.254.170.2", True, id="containers of Amazon"),
+        pytest.param("169.254.170.23", True, id="EKS Pod Identity"),
+        pytest.param("fd00:ec2::23", True, id="the same over IPv6"),
+        pytest.param("127.0.0.1", True, id="an agent of this machine"),
+        pytest.param("::1", True, id="the same over IPv6"),
+        pytest.param("169.254.1.1", False, id="another link-local address"),
+        pytest.param("fe80::1", False, id="another one over IPv6"),
+        pytest.param("100.100.100.200", False, id="metadata of others"),
+        pytest.param("10.0.0.1", False, id="a private address"),
+        pytest.param("8.8.8.8", False, id="a public address"),
+        pytest.param("0.0.0.0", False, id="no address"),
+    ],
+)
+def test_only_identity_services_are_asked_who_the_pod_is(address: str, allowed: bool) -> None:
+    assert (refusal(address, Leave.IDENTITY) == "") is allowed
+    assert not scheme_refusal(False, Leave.IDENTITY)
+
+
 def test_denied_addresses_and_plain_http() -> None:
     for form in ("10.96.0.1", "::ffff:10.96.0.1", "64:ff9b::a60:1", "2002:a60:1::"):
         assert not refusal(form, Leave.PRIVATE)

@@ -16,7 +16,7 @@ import pytest
 
 from model_serving.proxy.runtime import CompileError, shared_among
 from model_serving.proxy.workers_admin import merged_metrics, merged_status
-from model_serving.proxy_config import CredentialReport, Limit, Policy, ProxyStatus
+from model_serving.proxy_config import CredentialReport, Limit, Policy, ProxyStatus, TokenReport
 from tests.fakes.upstream import FakeUpstream
 from tests.proxy.harness import Files, chat, until
 from tests.proxy.processes import Child, start
@@ -43,6 +43,13 @@ def test_a_credential_is_as_good_as_in_the_worst_worker() -> None:
     missing = CredentialReport("s", "k", "", "missing")
     assert merged_status([status(credentials=[later]), status(credentials=[good])]).credentials == [good]
     assert merged_status([status(credentials=[good]), status(credentials=[missing])]).credentials == [missing]
+
+
+def test_a_token_is_as_good_as_in_the_worst_worker() -> None:
+    good, bad = TokenReport("t", "2026-01-02", "2026-01-03", "", 2), TokenReport("t", "2026-01-01", "", "no", 3, 3)
+    other = TokenReport("other", fetches=1)
+    merged = merged_status([status(tokens=[good, other]), status(tokens=[bad])]).tokens
+    assert merged == [TokenReport("t", "2026-01-01", "", "no", 5, 3), other]
 
 
 def test_metrics_keep_workers_apart_and_families_together() -> None:

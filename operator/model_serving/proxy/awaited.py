@@ -6,11 +6,14 @@ token, and for the second attempt of one whose token the provider has refused.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 from model_serving.proxy.credentials.scheme import Source
 from model_serving.proxy.http.pool import Fetch
 from model_serving.proxy.http.response import Cause, Failure, ResponseListener
+
+log = logging.getLogger(__name__)
 
 Send = Callable[[ResponseListener], Fetch | None]
 
@@ -45,6 +48,9 @@ class AwaitedFetch(Fetch):
             self._inner.resume()
 
     def _settled(self) -> None:
-        self._inner = self._send(self._listener)
+        try:
+            self._inner = self._send(self._listener)
+        except Exception:  # who tells us tells a thousand others next
+            log.exception("a call that waited for its credential failed because of a fault in this program")
         if self._inner is None:
             self._listener.response_failed(Failure(Cause.CONNECT, "there is no credential", sent=False))

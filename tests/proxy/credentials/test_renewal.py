@@ -14,7 +14,7 @@ import pytest
 from model_serving.proxy.app import ProxyService
 from model_serving.proxy.credentials.platform import Platform
 from model_serving.proxy_config import CredentialFile, ProxyStatus, Target
-from tests.fakes.token_service import CLIENT, CLIENT_SECRET, TENANT, FakeTokenService
+from tests.fakes.token_service import ACCOUNT, CLIENT, CLIENT_SECRET, TENANT, FakeTokenService, new_key, pem
 from tests.fakes.upstream import FakeUpstream, silence, whole
 from tests.proxy.harness import CHAT, Answer, Files, Running, call, chat, proxy, until
 
@@ -306,3 +306,25 @@ async def test_two_targets_of_one_client_share_a_token(
     async with azure_proxy(files, service) as running:
         await ready(running)
         assert len(service.requests) == 1
+
+
+async def test_google_is_called_with_a_token_for_its_key(
+    files: Files, upstream: FakeUpstream, service: FakeTokenService
+) -> None:
+    key = new_key()
+    service.keys_by_id["k"] = key.public_key()
+    content = {
+        "type": "service_account", "private_key_id": "k", "private_key": pem(key), "client_email": ACCOUNT,
+        "token_uri": f"{service.url}/token",
+    }  # fmt: skip
+    settings = {"project_id": "p", "region": "europe-west4", "vertex_api_base": upstream.base}
+    credentials = {"private_key": CredentialFile("vendor", "token")}
+    files.config([Target("e", "google-cloud-vertex-ai", CHAT, "gemini-2.5-pro", 100, settings, credentials)])
+    files.policy()
+    files.key()
+    files.secret(json.dumps(content, indent=1))
+    async with azure_proxy(files, service) as running:
+        await ready(running)
+        upstream.scripts.append(whole(401, {"error": {"code": 401, "status": "UNAUTHENTICATED"}}))
+        await chat(running.port)
+        assert shown(upstream) == service.issued == ["g-token-canary-1", "g-token-canary-2"]

@@ -116,3 +116,31 @@ def test_a_new_config_keeps_what_it_still_names(tmp_path: Path) -> None:
     assert store.of(Bearer(FILE)) is before
     store.track([])
     assert store.files() == [] and store.reports() == []
+
+
+def test_a_document_has_content_and_no_value(tmp_path: Path) -> None:
+    put(tmp_path, '{\n  "key": "ключ"\n}\n')
+    found = credential(tmp_path)
+    found.refresh(0.0, 1.0)
+    assert (found.content, found.value, found.ready) == ('{\n  "key": "ключ"\n}', "", False)
+    assert found.reports()[0].problem == "holds characters that cannot be sent in a header"
+    assert "header" in found.fault
+    assert found.report("").problem == ""
+    assert found.report("not this").problem == "not this"
+
+
+def test_a_former_document_is_never_sent_as_a_value(tmp_path: Path) -> None:
+    found = credential(tmp_path)
+    for number, content in enumerate(("two\nlines", "sk-new")):
+        put(tmp_path, content)
+        found.refresh(float(number), 1.0)
+    assert found.value == "sk-new"
+    assert found.other_than("sk-new", 2.0) == ""
+    assert "two\nlines" in found.known_values()
+
+
+def test_bytes_that_are_no_text_are_told(tmp_path: Path) -> None:
+    put(tmp_path, b"\xff\xfe")
+    found = credential(tmp_path)
+    found.refresh(0.0, 1.0)
+    assert found.reports()[0].problem == "not text"
