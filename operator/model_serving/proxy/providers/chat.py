@@ -309,7 +309,10 @@ _AT = re.compile(r" - at `(?:key in )?\$(.*)`$")
 def read_chat(call: Call, features: Features, provider: str) -> Chat:
     """The call, typed. InvalidParameter names the field that is wrong, or that `features` do not have."""
     chat = Chat(read_field("messages", call.fields["messages"], _MESSAGES))
-    for name, raw in asked_fields(call.fields, features, provider).items():
+    asked = asked_fields(call.fields, features, provider)
+    if "max_tokens" in asked and "max_completion_tokens" in asked:
+        raise InvalidParameter("max_tokens and max_completion_tokens mean the same: send one", parameter="max_tokens")
+    for name, raw in asked.items():
         decoder = _DECODERS.get(name)
         if decoder is None:
             chat.other = chat.other | {name: raw}

@@ -59,6 +59,16 @@ class Features(msgspec.Struct, frozen=True):
     """Sentences for the docs: what is expressed in another way, with the field's name in backquotes."""
 
 
+class _StreamOptions(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    """What dialects know of `stream_options`. The second pads events for nobody to guess them by their size: it is
+    harmless to leave out."""
+
+    include_usage: bool | None = None
+    include_obfuscation: bool | None = None
+
+
+_decode_stream_options = msgspec.json.Decoder(_StreamOptions | None).decode
+
 PARTS: Mapping[str, str] = {
     "image data": "images in the message, as a data URL",
     "image url": "images by https URL",
@@ -78,6 +88,8 @@ def asked_fields(fields: Fields, features: Features, provider: str) -> Fields:
     """The fields that must be expressed: without those that say nothing. InvalidParameter for one that cannot be."""
     asked = {}
     known = features.fields
+    if known is not None and "stream_options" in fields:
+        _check_stream_options(fields["stream_options"])
     for name, raw in fields.items():
         if name in OWN:
             continue
@@ -89,6 +101,13 @@ def asked_fields(fields: Fields, features: Features, provider: str) -> Fields:
         elif name not in HARMLESS and name not in features.harmless:
             raise cannot_express(name, provider)
     return asked
+
+
+def _check_stream_options(raw: msgspec.Raw) -> None:
+    try:
+        _decode_stream_options(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidParameter(f"stream_options: {error}", parameter="stream_options") from None
 
 
 def cannot_express(field: str, provider: str, remedy: str = "remove it") -> InvalidParameter:
