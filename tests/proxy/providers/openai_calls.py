@@ -148,6 +148,7 @@ class Calls:
 
     def _labels(self) -> dict[str, Throw]:
         return {
+            "stream_options": lambda: {"include_usage": self._one(True, False), "include_obfuscation": False},
             "user": self._word,
             "metadata": lambda: {"team": self._word()},
             "store": lambda: self._one(True, False),

@@ -175,11 +175,12 @@ def test_what_a_call_says_matters(target: Target) -> None:
 
 def changes(body: Any) -> Iterator[tuple[Path, Any]]:
     """Bodies that say something else, each with the place of the difference."""
+    moot = {"tools"} if body.get("tool_choice") == "none" else set()  # a tool that may not be called
     for name in body:
-        if name not in ("messages", "prompt", "input") and not says_nothing(name, body[name]):
+        if name not in ("messages", "prompt", "input", *moot) and not says_nothing(name, body[name]):
             yield (name,), {other: value for other, value in body.items() if other != name}
     for where in places(body):
-        if where and where[-1] in TELLING and "response_format" not in where:
+        if where and where[-1] in TELLING and not {"response_format", *moot} & {*where}:
             value = at(body, where)
             if isinstance(value, str) and value:
                 yield where, put(body, where, f"{value}x")
