@@ -1,4 +1,4 @@
-"""Gemini's API, generateContent: what is asked. Answers are read by `gemini_answers.py`. Pure.
+"""Gemini's API, generateContent: what is asked. Answers: `gemini_answers.py`, streams: `gemini_stream.py`. Pure.
 
 Spoken by `vertex.py` for Google's own models, for chat and for text completions.
 
@@ -22,7 +22,7 @@ from model_serving.proxy.providers.chat import Chat, FunctionTool, JsonObject, J
 from model_serving.proxy.providers.completions import Completion, read_completion
 from model_serving.proxy.providers.events import TranslatedStream
 from model_serving.proxy.providers.features import Features, cannot_express
-from model_serving.proxy.providers.gemini_answers import GeminiStream, read_reply
+from model_serving.proxy.providers.gemini_answers import read_reply
 from model_serving.proxy.providers.gemini_contents import (
     Content,
     Part,
@@ -31,6 +31,7 @@ from model_serving.proxy.providers.gemini_contents import (
     instruction_of,
     resolution_of,
 )
+from model_serving.proxy.providers.gemini_stream import GeminiStream
 from model_serving.proxy.sse import EVENT_STREAM, StreamTranslator
 
 T = TypeVar("T")
@@ -44,23 +45,25 @@ CHAT_FEATURES = Features(
     | {"reasoning_effort", "thinking"},
     parts=frozenset(("image data", "image url", "audio", "file", "reasoning", "tool images")),
     notes=(
-        "`messages` of roles system and developer become one instruction for the whole call, wherever they stand.",
-        "`image_url.url` may be a `gs://` URL or a public one that the vendor fetches; its path must end in a known "
-        "extension, for the vendor has to be told the media type. `image_url.detail` must be the same for all images.",
-        "`file.filename`, `annotations` of earlier answers and `response_format.json_schema.name` are labels that the "
-        "vendor's API has no place for.",
-        "`refusal` of an earlier turn is sent as what the model said.",
-        "`tools[].function.strict`: one strict function makes the vendor check the arguments of all.",
-        "`reasoning_effort` is a budget of tokens up to Gemini 2.5 (minimal and low 1024, medium 8192, high 24576), a "
-        "level for later models; `none` is a budget of 0, which not every model takes.",
-        "`tool_calls[].extra_content` carries Google's signature of thoughts; Gemini 3 demands it with the next turn. "
-        "A call without one is sent with Google's mark for calls that nobody signed.",
-        "`finish_reason` is content_filter whenever the vendor blocks or ends an answer, also the prompt; `refusal` "
-        "tells its reason.",
-        "Citations and safety ratings of answers are left out.",
+        "system and developer messages become one instruction for the whole call, wherever they stand",
+        "an image may be a `gs://` URL, or a public one that the vendor fetches; its path must end in an extension, "
+        "for the vendor has to be told the media type; `detail` must be the same for all images",
+        "`input_audio` and `file` as data; `filename`, `annotations` of earlier turns and the `name` of a "
+        "`json_schema` are labels that the vendor's API has no place for",
+        "`refusal` of an earlier turn is sent as what the model said",
+        "`tools`: one `strict` function makes the vendor check the arguments of all",
+        "`response_format`: schemas are always strict; a `description` becomes the schema's",
+        "`reasoning_effort` is a budget of tokens up to Gemini 2.5 (`minimal` and `low` 1024, `medium` 8192, `high` "
+        "24576), a level for later models; `none` is a budget of 0, which not every model takes",
+        "`extra_content` of tool calls carries Google's signatures of thoughts, which Gemini 3 demands with the next "
+        "turn; calls that come without one are sent with Google's mark for that. A text's signature comes as a thought "
+        "when the call has `thinking`",
+        "`finish_reason` is `content_filter` whenever the vendor blocks the prompt or ends an answer for a reason of "
+        "its own; `refusal` tells which, where nothing was said",
+        "citations and safety ratings of answers are left out",
     ),
 )
-TEXT_FEATURES = Features(SAMPLING, notes=("`prompt` is sent as what the user says.",))
+TEXT_FEATURES = Features(SAMPLING, notes=("`prompt` is sent as what the user says",))
 BUDGETS = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24576}
 """Tokens of thinking by `reasoning_effort`, as Google's own OpenAI-compatible API has them for Gemini 2.5."""
 LEVELS = {"minimal": "MINIMAL", "low": "LOW", "medium": "MEDIUM", "high": "HIGH", "xhigh": "XHIGH"}

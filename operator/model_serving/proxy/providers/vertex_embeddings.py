@@ -29,9 +29,9 @@ MAX_CHARACTERS = 20_000
 FEATURES = Features(
     frozenset(("dimensions", "encoding_format", "instruction", "task_type", "title", "auto_truncate")),
     notes=(
-        "`task_type` (such as RETRIEVAL_QUERY), `title` and `auto_truncate` are the vendor's own fields, "
-        "for all texts of a call.",
-        "`input` is sent in requests of at most 250 texts and 20,000 characters; Gemini's embeddings take one text.",
+        "`task_type` (such as `RETRIEVAL_QUERY`), `title` and `auto_truncate` are the vendor's own fields, for all "
+        "texts of a call",
+        "texts are sent at most 250 and 20,000 characters at a time, to Gemini's models one at a time",
     ),
 )
 
