@@ -1,47 +1,51 @@
 """Several requests that are one call: vendors take few texts per request, or one. Looks like a single fetch to a relay.
 
-They are under way side by side, a few at a time; the first that fails ends them all.
+They are under way side by side, a few at a time; the first that fails ends them all. The relay hears of every byte as
+of one answer, so that its bounds of memory and time hold for all of them together.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from model_serving.proxy.http.pool import Fetch
-from model_serving.proxy.http.response import Cause, Failure, ResponseListener
+from model_serving.proxy.http.response import Failure, ResponseListener
 
 AT_ONCE = 8
-MAX_BYTES = 64 * 1024 * 1024
-"""Of all answers together."""
 
 Send = Callable[[bytes, ResponseListener], Fetch]
 
 
 class Batch(Fetch):
-    """The requests of one call. When all have succeeded, `listener` gets an empty answer: see `answers`."""
+    """The requests of one call. Their answers are in `answers` when `listener` hears of an end.
 
-    __slots__ = ("_failed", "_listener", "_next", "_open", "_requests", "_send", "_size", "answers")
+    An answer that is no success takes the place of all that the listener was told before.
+    """
+
+    __slots__ = ("_begun", "_ended", "_framed", "_listener", "_next", "_open", "_requests", "_send", "answers")
 
     def __init__(self, requests: Sequence[bytes], send: Send, listener: ResponseListener) -> None:
         super().__init__()
         self.answers: list[bytes] = [b""] * len(requests)
-        """Their bodies, in the order of the requests."""
+        """Their bodies, in the order of the requests; empty as long as there is none."""
         self._requests = requests
         self._send = send
         self._listener = listener
         self._open: dict[int, _Part] = {}
         self._next = 0
-        self._size = 0
-        self._failed = False
+        self._begun = False
+        self._framed = True
+        self._ended = False
 
     def start(self) -> None:
         """Sends the first ones."""
-        while not self._failed and len(self._open) < AT_ONCE and self._next < len(self._requests):
+        while len(self._open) < AT_ONCE and self._next < len(self._requests):
             self._send_next()
 
     def abort(self) -> None:
         """Ends all that are under way."""
-        self._failed = True
+        self._ended = True
         parts, self._open = list(self._open.values()), {}
         for part in parts:
             if part.fetch is not None:
@@ -53,31 +57,36 @@ class Batch(Fetch):
     def resume(self) -> None:
         """See `pause`."""
 
-    def received(self, size: int) -> bool:
-        """Counts bytes of answers; False when they are too many, and everything has ended."""
-        self._size += size
-        if self._size <= MAX_BYTES:
-            return True
-        self.failed(Failure(Cause.PROTOCOL, f"its answers are larger than {MAX_BYTES} bytes", sent=True))
-        return False
+    def received(self, status: int, headers: dict[bytes, bytes], data: bytes) -> bool:
+        """Bytes of some answer. False when they were too many for the listener, and everything has ended."""
+        if self._begun:
+            self._listener.response_data(data)
+        else:
+            self._begun = True
+            self._listener.response_started(status, headers, data)
+        return not self._ended
 
-    def answered(self, number: int, status: int, headers: dict[bytes, bytes], body: bytes) -> None:
+    def answered(self, part: _Part, body: bytes, framed: bool) -> None:
         """One answer is complete."""
-        del self._open[number]
-        if not 200 <= status < 300:
+        del self._open[part.number]
+        if not 200 <= part.status < 300:
             self.abort()
-            self._listener.response_whole(status, headers, body)
+            self._listener.response_whole(part.status, part.headers, body)
             return
-        self.answers[number] = body
+        self.answers[part.number] = body
+        self._framed = self._framed and framed
         if self._next < len(self._requests):
             self._send_next()
         elif not self._open:
-            self._listener.response_whole(status, headers, b"")
+            self._ended = True
+            self._listener.response_ended(b"", self._framed)
 
     def failed(self, failure: Failure) -> None:
-        """One has failed, and so have all."""
+        """One has failed, and so have all. Others may have arrived though this one did not."""
+        fetches = [part.fetch for part in self._open.values()]
+        sent = failure.sent or self._begun or any(fetch is not None and fetch.connection for fetch in fetches)
         self.abort()
-        self._listener.response_failed(failure)
+        self._listener.response_failed(replace(failure, sent=sent))
 
     def _send_next(self) -> None:
         number, self._next = self._next, self._next + 1
@@ -88,36 +97,33 @@ class Batch(Fetch):
 class _Part:
     """One request's listener: collects its answer."""
 
-    __slots__ = ("_batch", "_headers", "_number", "_pieces", "_status", "fetch")
+    __slots__ = ("_batch", "_pieces", "fetch", "headers", "number", "status")
 
     def __init__(self, batch: Batch, number: int) -> None:
+        self.number = number
         self.fetch: Fetch | None = None
+        self.status = 0
+        self.headers: dict[bytes, bytes] = {}
         self._batch = batch
-        self._number = number
-        self._status = 0
-        self._headers: dict[bytes, bytes] = {}
         self._pieces: list[bytes] = []
 
     def response_whole(self, status: int, headers: dict[bytes, bytes], body: bytes) -> None:
-        self.fetch = None  # it has ended: its connection may serve somebody else by now
-        if self._batch.received(len(body)):
-            self._batch.answered(self._number, status, headers, body)
+        self.status, self.headers = status, headers
+        self.response_ended(body, framed=True)
 
     def response_started(self, status: int, headers: dict[bytes, bytes], data: bytes) -> None:
-        self._status, self._headers = status, headers
+        self.status, self.headers = status, headers
         self.response_data(data)
 
     def response_data(self, data: bytes) -> None:
         self._pieces.append(data)
-        self._batch.received(len(data))
+        self._batch.received(self.status, self.headers, data)
 
     def response_ended(self, data: bytes, framed: bool) -> None:
-        self.fetch = None
-        if not framed:
-            self._batch.failed(Failure(Cause.LOST, "the answer broke off", sent=True))
-        elif self._batch.received(len(data)):
-            self._pieces.append(data)
-            self._batch.answered(self._number, self._status, self._headers, b"".join(self._pieces))
+        self.fetch = None  # it has ended: its connection may serve somebody else by now
+        self._pieces.append(data)
+        if self._batch.received(self.status, self.headers, data):
+            self._batch.answered(self, b"".join(self._pieces), framed)
 
     def response_failed(self, failure: Failure) -> None:
         self.fetch = None

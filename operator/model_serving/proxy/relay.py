@@ -154,6 +154,8 @@ class Relay:
 
     def response_whole(self, status: int, headers: dict[bytes, bytes], body: bytes) -> None:
         self._fetch = None
+        if self._collected is not None:  # one of several answers (`batch.py`) takes the place of all
+            self._drop_collected()
         try:
             head = self._delivery.stream_head(status, headers)
         except Exception as error:

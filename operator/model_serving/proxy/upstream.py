@@ -137,7 +137,7 @@ class TargetCall:
     def whole(self, status: int, headers: dict[bytes, bytes], body: bytes, framed: bool) -> Answer:
         target, course = self._target, self._course
         if not 200 <= status < 300:
-            course.unused = True
+            course.unused = self._batch is None or not any(self._batch.answers)
             raise self._error(status, headers, body)
         try:
             reply = target.dialect.reply(self._asked(), self._batch.answers if self._batch is not None else [body])
