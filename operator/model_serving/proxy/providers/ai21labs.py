@@ -1,6 +1,7 @@
 """AI21 Labs: text completions by its Jurassic models. No streams.
 
-Reference: https://docs.ai21.com/reference/j2-complete-ref; types: the vendor's package `ai21` before version 3.
+The vendor's reference tells of this API no more; its package `ai21` did until version 3.
+Reference: https://docs.ai21.com/reference/j2-complete-ref
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ FEATURES = Features(
         ("max_tokens", "temperature", "top_p", "n", "stop", "frequency_penalty", "presence_penalty", "logprobs")
     ),
     notes=(
-        "`stream` is refused: the vendor answers as a whole only",
+        "for servers and gateways that speak this API: the vendor's own package and reference tell of it no more",
+        "`stream` is refused: answers come as a whole only",
         "`frequency_penalty` and `presence_penalty` are the `scale` of `frequencyPenalty` and `presencePenalty`, which "
         "the vendor measures on scales of its own",
         "`logprobs` is `topKReturn`: how many alternatives are told for each token",
