@@ -152,9 +152,9 @@ class TargetCall:
 
     def broken(self, failure: Failure) -> ProxyError:
         entity = self._target.entity
+        self._course.sent = failure.sent
         if not self._value:
             return _uncallable(self._target, self._source)
-        self._course.sent = failure.sent
         if failure.cause is Cause.FORBIDDEN:
             return Unavailable(f"served entity {entity} may not be called: {failure.detail}", retry_after=5.0)
         if failure.cause is Cause.CONNECT:

@@ -297,3 +297,25 @@ def test_what_is_reported_of_a_token() -> None:
     assert report.name == "Test token"
     assert (report.fetched_at, report.expires_at) == ("2023-11-14T22:13:20+00:00", "2023-11-14T23:13:20+00:00")
     assert (report.fetches, report.failures, report.problem) == (2, 1, "no")
+
+
+def test_a_life_without_measure_is_cut() -> None:
+    stage = Stage(CountingGrant(life=1e18))
+    stage.begin()
+    assert stage.source.tokens()[0].expires_at == "2023-11-21T22:13:20+00:00"
+    stage.at(7 * 86400.0)
+    assert stage.source.value is None
+
+
+def test_a_problem_is_logged_once_and_so_is_its_end(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    stage = Stage()
+    for second in (0.0, 10.0, 100.0):
+        stage.at(second)
+        stage.line.answer(failure=f"no {SECRET}")
+    stage.at(1000.0)
+    stage.line.answer(b"token-1")
+    assert [record.getMessage() for record in caplog.records] == [
+        "Test token: no [redacted]",
+        "Test token: it could be fetched again",
+    ]

@@ -31,6 +31,8 @@ MOST_EARLY = 0.1
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 60.0
 REFUSED_PAUSE_SECONDS = 10.0
 """The least time between two fetches that refusals by the provider cause."""
+LONGEST_LIFE_SECONDS = 7 * 86400.0
+"""However long a service says that its token lasts."""
 LONGEST_WORDS = 400
 MOST_STEPS = 4
 
@@ -93,7 +95,7 @@ class TokenSource:
         self._now = self._wall = 0.0
         self._stamp: Hashable = object()
         self._fetched: Fetched | None = None
-        self._fetched_at = 0.0
+        self._fetched_at = self._expires_at = 0.0
         self._former: tuple[str, ...] = ()
         self._ends_at = 0.0
         self._renew_at = 0.0
@@ -157,8 +159,7 @@ class TokenSource:
 
     def tokens(self) -> list[TokenReport]:
         """The one."""
-        expires = moment(self._fetched.expires_at) if self._fetched is not None else ""
-        fetched = moment(self._fetched_at)
+        fetched, expires = moment(self._fetched_at), moment(self._expires_at)
         return [TokenReport(self._grant.name, fetched, expires, self._problem, self._fetches, self._failed_fetches)]
 
     # Fetching
@@ -201,16 +202,19 @@ class TokenSource:
         if isinstance(found, Ask):
             self._failed(f"{MOST_STEPS} requests did not lead to a token", ())
             return
-        life = found.expires_at - asked_at
-        if found.expires_at <= self._wall:
+        life = min(found.expires_at - asked_at, LONGEST_LIFE_SECONDS)
+        expires_at = asked_at + life
+        if expires_at <= self._wall:
             self._failed(
                 f"{self._grant.name}: the token that came has expired already; is this node's clock right?", ()
             )
             return
         if self._fetched is not None and self._fetched.value != found.value:
             self._former = self._fetched.secrets
-        self.value, self._fetched, self._fetched_at = found.value, found, asked_at
-        self._ends_at = found.expires_at - min(EARLY_SECONDS, life * MOST_EARLY)
+        if self._problem:
+            log.info("%s: it could be fetched again", self._grant.name)
+        self.value, self._fetched, self._fetched_at, self._expires_at = found.value, found, asked_at, expires_at
+        self._ends_at = expires_at - min(EARLY_SECONDS, life * MOST_EARLY)
         self._renew_at = asked_at + life * (RENEW_FROM + (RENEW_TO - RENEW_FROM) * self._lot())
         self._retry_at = self._now + FIRST_PAUSE_SECONDS  # however short its life
         self._failures, self._problem = 0, ""
@@ -221,7 +225,10 @@ class TokenSource:
         self._failed_fetches += 1
         self._renew_at = min(self._renew_at, self._wall)
         self._retry_at = self._now + pause * (0.75 + 0.5 * self._lot())
-        self._problem = scrubbed(words, [*secrets, *self.known_values()])
+        problem = scrubbed(words, [*secrets, *self.known_values()])
+        if problem != self._problem:
+            log.warning("%s: %s", self._grant.name, problem)
+        self._problem = problem
 
     def _settle(self) -> None:
         self.pending = False
