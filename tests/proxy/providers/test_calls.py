@@ -131,6 +131,9 @@ def test_texts_are_read_in_their_order_with_the_instruction_before_each() -> Non
         pytest.param({"input": [1, 2]}, "input", id="tokens"),
         pytest.param({"input": ["a", [1]]}, "input[1]", id="tokens of one of several"),
         pytest.param({"input": []}, "input", id="nothing"),
+        pytest.param(
+            {"input": ["a"] * 5, "instruction": "x" * 1_000_000}, "instruction", id="one that would be repeated"
+        ),
         pytest.param({"input": "a", "encoding_format": "int8"}, "encoding_format", id="a format that nobody has"),
         pytest.param({"input": "a", "truncate": "END"}, "truncate", id="a field that the dialect does not have"),
     ],

@@ -21,6 +21,8 @@ from model_serving.proxy.usage import Usage
 
 MAX_INPUTS = 2048
 """As in OpenAI's API."""
+MAX_INSTRUCTIONS = 4 * 1024 * 1024
+"""Characters of an instruction that is repeated before each text: a small body must not become gigabytes."""
 
 
 class Texts(msgspec.Struct, gc=False):
@@ -48,6 +50,9 @@ def read_texts(call: Call, features: Features, provider: str) -> Texts:
             texts.dimensions = read_field(name, value, _INT)
         elif name == "instruction":
             instruction = read_field(name, value, _STR)
+            if len(instruction) * len(inputs) > MAX_INSTRUCTIONS:
+                words = f"instruction stands before each of {len(inputs)} texts: shorten it, or send fewer texts"
+                raise InvalidParameter(words, parameter=name)
             texts.inputs = [f"{instruction}{text}" for text in texts.inputs]
         elif name != "encoding_format":
             texts.other = texts.other | {name: value}
