@@ -64,16 +64,24 @@ _NOTES = (
     "answers bring them when the call has `thinking`",
     "`annotations`, another vendor's `extra_content` and a tool message's `name` are left out of earlier turns",
     "`detail` of an image is left out: models scale images by rules of their own",
-    "`file`: the name is reduced to the characters that Bedrock allows, and to one use",
+    "`file`: PDF, CSV, Word, Excel, HTML, text and Markdown; the name is reduced to characters that Bedrock allows, and "
+    "to one use",
     "`response_format`: `json_schema` alone, always strict",
     "where earlier turns hold tool calls and the call has no `tools`, Converse demands them all the same: the names "
     "are sent with schemas that allow any object",
 )
 _HARMLESS = {"tools": "with `tool_choice` `none` the model is not told of them"}
 _ALONE = {"parallel_tool_calls": "without tools, or with `tool_choice` `none`, nothing can be called side by side"}
-_REASONING = {
-    "anthropic": ("`reasoning_effort` is `outputConfig.effort`; `none` switches thoughts off",),
-    "amazon": ("`reasoning_effort` is Nova's `reasoningConfig`; `none` switches thoughts off",),
+_NONE = "`tool_choice` `none` is refused where earlier turns hold tool calls: Converse has none, and demands tools"
+_OWN_NOTES = {
+    "anthropic": (
+        "`parallel_tool_calls` `false`, and `tool_choice` `none` where earlier turns hold tool calls, go to the model "
+        "as its own `tool_choice`",
+        "`reasoning_effort` is `outputConfig.effort`; `none` switches thoughts off",
+    ),
+    "cohere": (_NONE,),
+    "ai21labs": (_NONE,),
+    "amazon": (_NONE, "`reasoning_effort` is Nova's `reasoningConfig`; `none` switches thoughts off"),
 }
 
 CHAT_FEATURES = {
@@ -81,7 +89,7 @@ CHAT_FEATURES = {
         _CHAT | names.keys() | _OWN.get(maker, frozenset()),
         _PARTS,
         harmless=_HARMLESS | (_ALONE if maker == "anthropic" else {}),
-        notes=_NOTES + _REASONING.get(maker, ()),
+        notes=_NOTES + _OWN_NOTES[maker],
     )
     for maker, names in MODEL_FIELDS.items()
 }
