@@ -64,8 +64,8 @@ _NOTES = (
     "answers bring them when the call has `thinking`",
     "`annotations`, another vendor's `extra_content` and a tool message's `name` are left out of earlier turns",
     "`detail` of an image is left out: models scale images by rules of their own",
-    "`file`: PDF, CSV, Word, Excel, HTML, text and Markdown; the name is reduced to characters that Bedrock allows, and "
-    "to one use",
+    "`file`: PDF, CSV, Word, Excel, HTML, text and Markdown; the name is reduced to characters that Bedrock allows, "
+    "and to one use",
     "`response_format`: `json_schema` alone, always strict",
     "where earlier turns hold tool calls and the call has no `tools`, Converse demands them all the same: the names "
     "are sent with schemas that allow any object",
