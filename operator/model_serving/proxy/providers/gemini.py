@@ -39,8 +39,11 @@ T = TypeVar("T")
 SAMPLING = frozenset(
     ("max_tokens", "temperature", "top_p", "top_k", "n", "stop", "seed", "frequency_penalty", "presence_penalty")
 )
+OWN = frozenset(("safety_settings", "cached_content"))
+"""The vendor's own fields: they go as they are."""
 CHAT_FEATURES = Features(
     SAMPLING
+    | OWN
     | {"max_completion_tokens", "logprobs", "top_logprobs", "tools", "tool_choice", "response_format"}
     | {"reasoning_effort", "thinking"},
     parts=frozenset(("image data", "image url", "audio", "file", "reasoning", "tool images")),
@@ -60,10 +63,11 @@ CHAT_FEATURES = Features(
         "when the call has `thinking`",
         "`finish_reason` is `content_filter` whenever the vendor blocks the prompt or ends an answer for a reason of "
         "its own; `refusal` tells which, where nothing was said",
+        "`safety_settings` and `cached_content` are Google's own and go as they are",
         "citations and safety ratings of answers are left out",
     ),
 )
-TEXT_FEATURES = Features(SAMPLING, notes=("`prompt` is sent as what the user says",))
+TEXT_FEATURES = Features(SAMPLING | OWN, notes=("`prompt` is sent as what the user says",))
 BUDGETS = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24576}
 """Tokens of thinking by `reasoning_effort`, as Google's own OpenAI-compatible API has them for Gemini 2.5."""
 LEVELS = {"minimal": "MINIMAL", "low": "LOW", "medium": "MEDIUM", "high": "HIGH", "xhigh": "XHIGH"}
@@ -136,6 +140,8 @@ class GenerateContent(Wire):
     tools: list[Tools] | UnsetType = UNSET
     tool_config: ToolConfig | UnsetType = UNSET
     generation_config: GenerationConfig | UnsetType = UNSET
+    safety_settings: Raw | UnsetType = UNSET
+    cached_content: Raw | UnsetType = UNSET
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +170,13 @@ class GeminiText(_Gemini):
     def request(self, call: Call) -> list[bytes]:
         """One request."""
         asked = read_completion(call, self.features, self.provider)
-        contents = [Content([Part(text=asked.prompt)], "user")]
-        return [_encode(GenerateContent(contents, generation_config=_filled(_sampling(asked))))]
+        request = GenerateContent(
+            [Content([Part(text=asked.prompt)], "user")],
+            generation_config=_filled(_sampling(asked)),
+            safety_settings=asked.other.get("safety_settings", UNSET),
+            cached_content=asked.other.get("cached_content", UNSET),
+        )
+        return [_encode(request)]
 
 
 class GeminiChat(_Gemini):
@@ -182,6 +193,8 @@ class GeminiChat(_Gemini):
             [Tools(_declarations(chat.tools, self.provider))] if chat.tools else UNSET,
             _tool_config(chat),
             _filled(self._config(chat)),
+            chat.other.get("safety_settings", UNSET),
+            chat.other.get("cached_content", UNSET),
         )
         return [_encode(request)]
 

@@ -17,6 +17,10 @@ from tests.proxy.providers.vendors import anthropic
 
 VERSION = "vertex-2023-10-16"
 STREAM = "?alt=sse"
+FIELDS = frozenset(
+    ("contents", "systemInstruction", "tools", "toolConfig", "generationConfig", "safetySettings", "cachedContent")
+)
+"""Of a request that generates; the package has no type for it as a whole."""
 OPAQUE = frozenset(("args", "response", "parametersJsonSchema", "responseJsonSchema"))
 """Fields that hold the user's own names."""
 
@@ -101,7 +105,7 @@ def _client() -> Client:
 
 
 def _generation(model: str, body: Any) -> tuple[Any, str]:
-    assert body.keys() <= {"contents", "systemInstruction", "tools", "toolConfig", "generationConfig"}
+    assert body.keys() <= FIELDS
     _read(types.GenerationConfig, body.get("generationConfig", {}))
     rest = {name: value for name, value in body.items() if name not in ("contents", "generationConfig")}
     config = _read(types.GenerateContentConfig, rest | body.get("generationConfig", {}))
