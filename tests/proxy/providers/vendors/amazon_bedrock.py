@@ -8,7 +8,6 @@ but in https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-tit
 from __future__ import annotations
 
 import base64
-import inspect
 import json
 import struct
 import typing
@@ -149,12 +148,16 @@ def _embeds(body: Any) -> None:
     if "inputText" in body:
         fits_fields(TITAN, body)
         return
-    parameters = inspect.signature(cohere.ClientV2.embed).parameters
-    assert body.keys() <= parameters.keys() and {"texts", "input_type"} <= body.keys(), body
+    hints = _cohere_parameters()
+    assert body.keys() <= hints.keys() and {"texts", "input_type"} <= body.keys(), body
     assert 1 <= len(body["texts"]) <= 96
-    hints = typing.get_type_hints(cohere.ClientV2.embed)
     for name, value in body.items():
         fits(hints[name], value, f"$.{name}")
+
+
+@cache
+def _cohere_parameters() -> dict[str, Any]:
+    return typing.get_type_hints(cohere.ClientV2.embed)
 
 
 def fits_fields(fields: dict[str, type], body: Any) -> None:
