@@ -21,6 +21,7 @@ SECRET = 'sk-test/canary+of the=vendor~"1"é'
         pytest.param(SECRET * 2, id="twice"),
         pytest.param(json.dumps({"key": SECRET}), id="in JSON"),
         pytest.param(json.dumps({"key": SECRET}).replace("/", "\\/"), id="in JSON that escapes slashes"),
+        pytest.param(json.dumps({"key": SECRET}).replace("canary", "c\\u0061n\\u0061ry"), id="in JSON with numbers"),
         pytest.param(json.dumps(json.dumps(SECRET)), id="in JSON within JSON"),
         pytest.param(quote(SECRET, safe=""), id="percent-encoded"),
         pytest.param(quote(SECRET), id="percent-encoded but for slashes"),
@@ -57,6 +58,17 @@ def test_no_spelling_is_left(said: str) -> None:
 )
 def test_other_words_stay(text: str) -> None:
     assert redacted(text.replace("abc", "").encode(), ["abc", ""]) == text.replace("abc", "").encode()
+
+
+@pytest.mark.parametrize("text", ["a\\u0061", "\\u0061", "\\\\u0061", '"', "\\", "\x7f", "é", "\\\\"])
+def test_json_means_the_same_afterwards(text: str) -> None:
+    for spelt in (json.dumps(text), json.dumps(text).replace("a", "\\u0061")):
+        before = spelt.encode()
+        try:
+            meant = json.loads(before)
+        except ValueError:
+            continue
+        assert json.loads(redacted(before, ["sk-test-canary"])) == meant
 
 
 def test_a_secret_that_is_a_part_of_another_does_not_save_it() -> None:

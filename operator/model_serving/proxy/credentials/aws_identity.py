@@ -152,10 +152,9 @@ class ContainerIdentity(_Grant):
             raise ValueError(f"the EKS Pod Identity agent {answer.failure}; it is asked again")
         if answer.status != 200:
             words = answer.body[:MAX_WORDS].decode("utf-8", "replace")
-            raise ValueError(
-                f"the EKS Pod Identity agent refuses with status {answer.status} ({words}): "
-                "associate a role with the proxy's ServiceAccount"
-            )
+            passing = answer.status == 429 or answer.status >= 500
+            remedy = "it is asked again" if passing else "associate a role with the proxy's ServiceAccount"
+            raise ValueError(f"the EKS Pod Identity agent refuses with status {answer.status} ({words}): {remedy}")
         try:
             return _fetched("the EKS Pod Identity agent", msgspec.json.decode(answer.body))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -195,7 +194,7 @@ def _fetched(service: str, answer: object) -> Fetched:
     if not all(part and part.isascii() and is_clean(part.encode()) for part in (keys.id, keys.secret, keys.token)):
         raise ValueError(f"{service} answers with keys that are incomplete or cannot be sent in a header")
     expires = found.expiration if found.expiration.tzinfo else found.expiration.replace(tzinfo=UTC)
-    return Fetched(keys, expires.timestamp(), (keys.secret, keys.token))
+    return Fetched(keys, expires.timestamp(), (keys.id, keys.secret, keys.token))
 
 
 def _token(path: Path) -> str:

@@ -16,17 +16,26 @@ from urllib.parse import quote, quote_plus
 REDACTED = b"[redacted]"
 """What stands where a secret stood."""
 _PERCENT = re.compile("%..")
+_ESCAPED = re.compile(rb"(?<!\\)((?:\\\\)*)\\u00([2-7][0-9a-fA-F])")
+"""A letter that JSON spells by its number: it may be spelled so anywhere, and some encoders always spell some so."""
 LEAST_FORM = 8
 """Characters that another form must have: shorter ones would be found in anything."""
 
 
 def redacted(text: bytes, secrets: Iterable[str]) -> bytes:
     """`text` without these secrets."""
+    if b"\\u00" in text:
+        text = _ESCAPED.sub(_letter, text)
     for secret in sorted(secrets, key=len, reverse=True):  # one may be a part of another
         for form in _forms(secret):
             if form in text:
                 text = text.replace(form, REDACTED)
     return text
+
+
+def _letter(escaped: re.Match[bytes]) -> bytes:
+    letter = bytes.fromhex(escaped[2].decode())
+    return escaped[0] if letter in (b'"', b"\\", b"\x7f") else escaped[1] + letter
 
 
 @lru_cache(maxsize=64)
