@@ -13,11 +13,12 @@ from itertools import pairwise
 from typing import Any
 
 from model_serving.api import names
+from model_serving.api.base import Model
 from model_serving.api.conditions import Cause, ConditionType, Reason
 from model_serving.api.config import EndpointConfig, ServedEntity
 from model_serving.api.crd import COLUMNS, SELECTABLE
 from model_serving.api.endpoint import API_VERSION, KIND, EndpointSpec, ServingEndpoint
-from model_serving.api.external_model import BLOCKS, ExternalModel, OpenaiApiType, OpenaiConfig, Provider
+from model_serving.api.external_model import BLOCKS, AmazonBedrockConfig, ExternalModel, Provider, Task
 from model_serving.api.hosts import LEAVE_LABEL
 from model_serving.api.not_supported import not_supported
 from model_serving.api.proxy import Autoscaling, ProxySettings
@@ -251,8 +252,8 @@ def _not_supported() -> str:
     rows = [(f"`spec.{field}`", text) for field, text in unsupported_fields()]
     return (
         "## Not supported yet\n\n"
-        "The resource can say this and the release does not do it. Such an endpoint is `Stalled` with reason\n"
-        "`NotSupported` and changes nothing; `model-serving validate` says so beforehand.\n\n"
+        "The resource can say this, and the release or the vendor does not do it. Such an endpoint is `Stalled` with\n"
+        "reason `NotSupported` and changes nothing; `model-serving validate` says so beforehand.\n\n"
         + table(("field", "message"), rows)
     )
 
@@ -269,16 +270,14 @@ def _everything() -> Iterator[EndpointSpec]:
     foundation = ServedEntity.model_construct(name="e", entity_name="catalog.schema.model")
     yield _spec(foundation, proxy=proxy)
     for provider in Provider:
-        yield _spec(_external(provider, OpenaiApiType.OPENAI))
-    for kind in OpenaiApiType:
-        yield _spec(_external(Provider.OPENAI, kind))
+        yield _spec(_external(provider))
+    yield _spec(_external(Provider.AMAZON_BEDROCK, AmazonBedrockConfig.model_construct(bedrock_provider="anthropic")))
+    yield _spec(_external(Provider.GOOGLE_CLOUD_VERTEX_AI, name="claude-sonnet-4-5"))
 
 
-def _external(provider: Provider, kind: OpenaiApiType) -> ServedEntity:
-    block = OpenaiConfig.model_construct(openai_api_type=kind)
-    fields: Json = {"provider": provider, BLOCKS[provider]: block}
-    model = ExternalModel.model_construct(**fields)
-    return ServedEntity.model_construct(name="e", external_model=model)
+def _external(provider: Provider, block: Model | None = None, name: str = "m") -> ServedEntity:
+    fields: Json = {"name": name, "provider": provider, "task": Task.EMBEDDINGS, BLOCKS[provider]: block}
+    return ServedEntity.model_construct(name="e", external_model=ExternalModel.model_construct(**fields))
 
 
 def _spec(entity: ServedEntity, **fields: Any) -> EndpointSpec:

@@ -10,12 +10,23 @@ from model_serving.validate import validate_files
 
 SAMPLES = Path(__file__).parents[2] / "manifests" / "samples"
 
+PROVIDERS = (
+    "azure",
+    "anthropic",
+    "cohere",
+    "amazon-bedrock",
+    "google-cloud-vertex-ai",
+    "ai21labs",
+    "databricks-model-serving",
+)
+
 
 @pytest.mark.parametrize(
     ("name", "leave"),
     [
         ("openai.yaml", "public"),
         ("openai-chat.yaml", "public"),
+        *((f"{provider}.yaml", "public") for provider in PROVIDERS),
         ("custom.yaml", "public"),  # the Namespace in it gives the leave
         ("demo/endpoints.yaml", "private"),
         ("local.yaml", "local"),
@@ -31,7 +42,8 @@ def test_no_sample_is_forgotten() -> None:
         p.relative_to(SAMPLES).as_posix() for p, all_ in parsed.items() for d in all_ if d["kind"] == "ServingEndpoint"
     }
 
-    assert holding == {"openai.yaml", "openai-chat.yaml", "custom.yaml", "demo/endpoints.yaml", "local.yaml"}
+    own = {"openai.yaml", "openai-chat.yaml", "custom.yaml", "demo/endpoints.yaml", "local.yaml"}
+    assert holding == own | {f"{provider}.yaml" for provider in PROVIDERS}
 
 
 def test_kustomize_lists_every_file_of_the_demo() -> None:

@@ -99,17 +99,17 @@ def test_validate_files(tmp_path: Path) -> None:
         "BLOCK: {KEY: {name: s, key: k}}}}]}}"
     )
     openai = spec.replace("PROVIDER", "openai").replace("BLOCK", "openaiConfig").replace("KEY", "openaiApiKeySecretRef")
-    cohere = spec.replace("PROVIDER", "cohere").replace("BLOCK", "cohereConfig").replace("KEY", "cohereApiKeySecretRef")
+    palm = spec.replace("PROVIDER", "palm").replace("BLOCK", "palmConfig").replace("KEY", "palmApiKeySecretRef")
     one, two = tmp_path / "one.yaml", tmp_path / "two.yaml"
     one.write_text(endpoint.replace("NAME", "a").replace("SPEC", openai) + "\n---\nkind: ConfigMap\n")
-    two.write_text("\n---\n".join(endpoint.replace("NAME", n).replace("SPEC", cohere) for n in ("a", "databricks-b")))
+    two.write_text("\n---\n".join(endpoint.replace("NAME", n).replace("SPEC", palm) for n in ("a", "databricks-b")))
     gone = tmp_path / "gone.yaml"
 
     assert validate_files([one], "public") == []
     lines = validate_files([one, two, gone], "public")
     assert lines[0] == f"{gone}: cannot be read: No such file or directory"
-    provider = "spec.config.servedEntities[0].externalModel.provider: cohere is not supported yet: use openai or custom"
-    assert f"{two}: ServingEndpoint/a: {provider}" in lines
+    retired = "spec.config.servedEntities[0].externalModel.provider: Google has retired the PaLM API: use google-cloud"
+    assert any(line.startswith(f"{two}: ServingEndpoint/a: {retired}") for line in lines)
     assert any(
         line.startswith(f"{two}: ServingEndpoint/databricks-b: metadata.name: names that start") for line in lines
     )
@@ -137,8 +137,11 @@ def test_every_word_of_conditions_is_documented(word: Reason) -> None:
     [
         ("reference-example", []),
         ("provider-custom-header", []),
-        ("provider-anthropic", ["config.servedEntities[0].externalModel.provider"]),
-        ("provider-openai-azure", ["config.servedEntities[0].externalModel.openaiConfig.openaiApiType"]),
+        ("provider-anthropic", []),
+        ("provider-openai-azure", []),
+        ("provider-palm", ["config.servedEntities[0].externalModel.provider"]),
+        ("provider-bedrock-embeddings", ["config.servedEntities[0].externalModel.amazonBedrockConfig.bedrockProvider"]),
+        ("provider-vertex-claude-embeddings", ["config.servedEntities[0].externalModel.task"]),
         ("foundation-two-routes", ["config.servedEntities[0].entityName", "config.servedEntities[1].entityName"]),
         ("limits-all-forms", []),
         ("proxy-autoscaling", ["proxy.autoscaling"]),

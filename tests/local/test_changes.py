@@ -231,9 +231,9 @@ def test_what_is_not_supported_is_named_and_the_old_version_serves(tmp_path: Pat
     file.write_text(documents(KEY, chat_endpoint("it", demo)))
     with running(tmp_path, *options(file)) as run:
         run.serving()
-        write(file, documents(KEY, chat_endpoint("it", demo).replace("openai", "cohere")))
+        write(file, documents(KEY, chat_endpoint("it", demo, more="  proxy: {autoscaling: {maxReplicas: 3}}")))
         stalled = run.wait_for("the finding", lambda e: e.get("reason") == "NotSupported")
-        assert "externalModel.provider: cohere" in stalled["message"]
+        assert "spec.proxy.autoscaling" in stalled["message"]
         assert served_by(run.client()) == ("e1", "1")
         write(file, documents(KEY, chat_endpoint("it", demo)))
         run.ready("it", 1, after=run.events.index(stalled))

@@ -1,7 +1,7 @@
-"""The one list of what the resource can say and this release does not do yet.
+"""The one list of what the resource can say and this release does not do.
 
 `lifecycle/decide.py` turns the first entry into `Stalled/NotSupported`: nothing is accepted that is not done. A release
-that learns something shortens the list.
+that learns something shortens the list. Every provider that is not retired is one of the data plane's registry.
 """
 
 from __future__ import annotations
@@ -10,17 +10,18 @@ from collections.abc import Iterator
 
 from model_serving.api.config import ServedEntity
 from model_serving.api.endpoint import EndpointSpec
-from model_serving.api.external_model import OpenaiApiType, OpenaiConfig, Provider
+from model_serving.api.external_model import AmazonBedrockConfig, ExternalModel, Provider, Task
 
-SUPPORTED_PROVIDERS = (Provider.OPENAI, Provider.CUSTOM)
 RETIRED = {
     Provider.PALM: "Google has retired the PaLM API: use google-cloud-vertex-ai with a Gemini model",
 }
 """Providers that Databricks still names and whose vendor serves nobody any more, with what to do instead."""
+SUPPORTED_PROVIDERS = tuple(provider for provider in Provider if provider not in RETIRED)
+_BEDROCK_EMBEDDINGS = ("amazon", "cohere")
 
 
 def not_supported(spec: EndpointSpec) -> list[tuple[str, str]]:
-    """Each field of `spec` that is not done yet, in YAML spelling below `spec`, with what to do instead."""
+    """Each field of `spec` that is not done, in YAML spelling below `spec`, with what to do instead."""
     return [*_config(spec), *_proxy(spec)]
 
 
@@ -34,12 +35,22 @@ def _entity(path: str, entity: ServedEntity) -> Iterator[tuple[str, str]]:
     if model is None:
         yield f"{path}.entityName", "foundation models are not supported yet: use an externalModel"
         return
-    if model.provider not in SUPPORTED_PROVIDERS:
-        names = " or ".join(SUPPORTED_PROVIDERS)
-        yield f"{path}.externalModel.provider", f"{model.provider} is not supported yet: use {names}"
-    elif isinstance(model.block, OpenaiConfig) and model.block.openai_api_type is not OpenaiApiType.OPENAI:
-        field = f"{path}.externalModel.openaiConfig.openaiApiType"
-        yield field, f"{model.block.openai_api_type} is not supported yet: use openai"
+    if model.provider in RETIRED:
+        yield f"{path}.externalModel.provider", RETIRED[model.provider]
+    yield from _vendors_offer(f"{path}.externalModel", model)
+
+
+def _vendors_offer(path: str, model: ExternalModel) -> Iterator[tuple[str, str]]:
+    """Tasks that a provider offers for some of its models only."""
+    block = model.block
+    if isinstance(block, AmazonBedrockConfig) and model.task == Task.EMBEDDINGS:
+        maker = block.bedrock_provider.lower()
+        if maker not in _BEDROCK_EMBEDDINGS:
+            names = " or ".join(_BEDROCK_EMBEDDINGS)
+            yield f"{path}.amazonBedrockConfig.bedrockProvider", f"{maker} has no embeddings on Bedrock: use {names}"
+    claude = model.provider == Provider.GOOGLE_CLOUD_VERTEX_AI and "claude-" in model.name
+    if claude and model.task != Task.CHAT:
+        yield f"{path}.task", f"Claude serves {Task.CHAT} alone on Vertex AI: use that task, or a model of Google"
 
 
 def _proxy(spec: EndpointSpec) -> Iterator[tuple[str, str]]:
