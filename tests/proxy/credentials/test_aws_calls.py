@@ -205,6 +205,15 @@ async def test_what_sts_says_is_told_and_it_is_asked_again(files: Files, aws: Fa
         await settle(running)
 
 
+async def test_what_the_agent_says_is_told_without_the_token_that_it_repeats(files: Files, aws: FakeAws) -> None:
+    aws.tokens = {"sk-test-another"}
+    async with with_identity(files, aws, agent=True) as running:
+        answer = await settle(running, 503)
+    assert "the EKS Pod Identity agent refuses with status 401" in answer.json["message"]
+    assert "associate a role" in answer.json["message"]
+    assert TOKEN not in answer.body.decode()
+
+
 async def test_a_pod_without_identity_says_what_to_do(files: Files, aws: FakeAws) -> None:
     files.config([bedrock(aws, settings={"workload_identity": "true"})])
     files.policy()
