@@ -31,6 +31,7 @@ FEATURES = Features(
         f"`max_tokens` is {MAX_TOKENS} where the call sets none: the vendor demands a number",
         "`stop` must not be blank",
         "`user` or `safety_identifier` becomes `metadata.user_id`",
+        "`anthropicApiBase` may end in `/v1` or not, for both tasks",
         "answers tell no usage: the vendor does not count",
     ),
 )
