@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from model_serving.lifecycle.observed import Finding
 from model_serving.lifecycle.proxy_config import build_proxy_config
 from model_serving.lifecycle.revision import Revision, Shape
 from model_serving.proxy_config import ProxyStatus, TokenReport
@@ -69,6 +70,17 @@ def test_proxies_on_their_way_say_nothing_here() -> None:
     w.says = (proxy(w), proxy(w, "no", ready=False))
     w.look()
     assert condition(w).startswith("True")
+
+
+def test_a_pod_that_comes_later_and_gets_no_token_is_explained_while_others_serve() -> None:
+    w = World()
+    w.edit(proxy={"replicas": 2})
+    w.served()
+    w.proxies(ready=1, updated_ready=1, findings=(Finding("TokenNotFetched", "Entra ID refuses"),))
+    w.look()
+    ready = w.condition("Ready")
+    assert ready and ready.status == "True"
+    assert ready.message.startswith("config version 1 serves on 1 of 2 proxies: TokenNotFetched: Entra ID refuses")
 
 
 def test_a_workload_identity_is_told_to_the_proxy() -> None:

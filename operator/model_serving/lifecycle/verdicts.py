@@ -198,7 +198,8 @@ def _fine(s: Situation) -> Verdict:
     message = f"config version {s.serving.config_version} serves" if s.serving else ""
     wanted = s.rollout.replicas if s.rollout else 0
     if s.ready < wanted:
-        message += f" on {s.ready} of {wanted} proxies"
+        cause = _cause(s)
+        message += f" on {s.ready} of {wanted} proxies" + (f": {cause}" if cause else "")
     if nobody_may_call(s.observed.endpoint):
         message += "; nobody may call it: give somebody CAN_QUERY in spec.access"
     return Verdict(Reason.READY, message, ready=True)
