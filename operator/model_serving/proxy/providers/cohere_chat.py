@@ -50,7 +50,7 @@ CHAT_FEATURES = Features(
         "a version at the end of the base URL, such as `https://api.cohere.ai/v1`, makes way for `/v2`, for all tasks",
         "`safety_mode`, `documents`, `citation_options` and `priority` are Cohere's own and go as they are; citations "
         "in answers are left out, the text that they are about is not",
-        "`tool_choice` with a function's name: only that tool is offered, and one must be called",
+        "`tool_choice`: a function's name when that is the only tool, which then must be called",
         "`strict` of tools is one switch for all: `strict_tools`",
         "text that a model says before tool calls is Cohere's `tool_plan`, there and back",
         "`response_format`: a schema is always held to; its `name` is left out",

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import Raw
 
-from model_serving.proxy.errors import InvalidParameter
 from model_serving.proxy.providers.chat import (
     Assistant,
     Chat,
@@ -120,21 +119,24 @@ def turns_of(messages: Sequence[Message]) -> list[Turn]:
 
 
 def tools_of(chat: Chat) -> Tools:
-    """The tools and how they are chosen. A tool that is named is offered alone, and one must be called.
+    """The tools and how they are chosen. To call the only tool that is offered is to call the one that is named.
 
-    InvalidParameter, also where some tools are strict and others are not: the vendor has one switch for all."""
-    offered = list(enumerate(chat.tools))
-    choice = chat.tool_choice
-    if isinstance(choice, NamedTool):
-        offered = [(number, tool) for number, tool in offered if tool.function.name == choice.function.name]
-        if not offered:
-            raise InvalidParameter("tool_choice names a function that is not in tools", parameter="tool_choice")
-    strict = [number for number, tool in offered if tool.function.strict]
-    if strict and len(strict) < len(offered):
+    InvalidParameter where another one than the only tool is named, and where some tools are strict and others are not:
+    the vendor has one switch for all."""
+    tools, choice = chat.tools, chat.tool_choice
+    if isinstance(choice, NamedTool) and [tool.function.name for tool in tools] != [choice.function.name]:
+        raise cannot_express("tool_choice", NAME, "offer the tool that it names alone, or send required")
+    strict = [number for number, tool in enumerate(tools) if tool.function.strict]
+    if strict and len(strict) < len(tools):
         raise cannot_express(f"tools[{strict[0]}].function.strict", NAME, "set it for all tools or for none")
-    word = CHOICES.get(choice) if isinstance(choice, str) else "REQUIRED" if choice is not None else None
-    offers = [_offer(tool, f"tools[{number}]") for number, tool in offered]
-    return Tools(offers or None, True if strict else None, None if word == "NONE" and not offers else word)
+    offers = [_offer(tool, f"tools[{number}]") for number, tool in enumerate(tools)]
+    return Tools(offers or None, True if strict else None, _choice(choice, bool(tools)))
+
+
+def _choice(choice: str | NamedTool | None, tools: bool) -> str | None:
+    if isinstance(choice, NamedTool):
+        return "REQUIRED"
+    return CHOICES.get(choice or "") if tools or choice != "none" else None
 
 
 def _offer(tool: FunctionTool, at: str) -> Offer:
