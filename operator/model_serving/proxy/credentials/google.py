@@ -29,6 +29,7 @@ TOKEN_URL = "https://oauth2.googleapis.com/token"  # noqa: S105 (an address)
 _JWT_GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _LIFE_SECONDS = 3600
 """The longest that Google accepts."""
+_REMEDY = "store the whole JSON file that Google gave for the service account"
 _SKEW_SECONDS = 10
 """Assertions are made out for a moment that has passed on every clock."""
 
@@ -130,7 +131,9 @@ class KeyGrant:
             signed = import_module("model_serving.proxy.credentials.assertion").signed
             assertion: str = signed(claims, key.private_key, key.private_key_id)
         except ValueError as error:
-            raise ValueError(f"the private_key in it is {error}: {_REMEDY}") from None
+            raise ValueError(
+                f"private_key in the key {file.key} of Secret {file.secret} is {error}: {_REMEDY}"
+            ) from None
         request = form_request(key.token_uri, {"grant_type": _JWT_GRANT, "assertion": assertion})
         service = TokenService(
             "Google's token service",
@@ -159,9 +162,6 @@ class KeyGrant:
             except ValueError as error:
                 problem = str(error)
         return self._credential.report(problem)
-
-
-_REMEDY = "store the whole JSON file that Google gave for the service account"
 
 
 def read_key(content: str) -> ServiceAccountKey:
