@@ -23,14 +23,8 @@ from model_serving.proxy.providers.completions import Completion, read_completio
 from model_serving.proxy.providers.events import TranslatedStream
 from model_serving.proxy.providers.features import Features, cannot_express
 from model_serving.proxy.providers.gemini_answers import read_reply
-from model_serving.proxy.providers.gemini_contents import (
-    Content,
-    Part,
-    Wire,
-    contents_of,
-    instruction_of,
-    resolution_of,
-)
+from model_serving.proxy.providers.gemini_contents import Content, Part, contents_of, instruction_of
+from model_serving.proxy.providers.gemini_media import Wire, resolution_of
 from model_serving.proxy.providers.gemini_stream import GeminiStream
 from model_serving.proxy.sse import EVENT_STREAM, StreamTranslator
 

@@ -8,8 +8,7 @@ Reference: https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
 import msgspec
@@ -32,43 +31,16 @@ from model_serving.proxy.providers.chat import (
     User,
     UserPart,
     arguments_object,
-    data_url,
     given,
     read_field,
 )
 from model_serving.proxy.providers.features import cannot_express
+from model_serving.proxy.providers.gemini_media import Blob, FileData, Media, Wire, media_of
 
 MINTED = "call_vertex-"
 """How ids begin that we made for calls without one: the vendor never sees them."""
 UNSIGNED = "skip_thought_signature_validator"
 """Google's word for a call whose thoughts nobody signed: another model made it, or the client lost the signature."""
-MEDIA_TYPES = {
-    "bmp": "image/bmp", "gif": "image/gif", "heic": "image/heic", "heif": "image/heif", "jpeg": "image/jpeg",
-    "jpg": "image/jpeg", "png": "image/png", "webp": "image/webp", "pdf": "application/pdf", "txt": "text/plain",
-    "aac": "audio/aac", "flac": "audio/flac", "m4a": "audio/m4a", "mp3": "audio/mp3", "ogg": "audio/ogg",
-    "wav": "audio/wav", "mov": "video/mov", "mp4": "video/mp4", "mpeg": "video/mpeg", "webm": "video/webm",
-}  # fmt: skip
-"""By the end of a URL's path: the vendor fetches URLs, but has to be told what they hold."""
-RESOLUTIONS = {"low": "MEDIA_RESOLUTION_LOW", "high": "MEDIA_RESOLUTION_HIGH"}
-"""By `detail` of an image."""
-
-
-class Wire(msgspec.Struct, gc=False, omit_defaults=True, rename="camel"):
-    """An object of the vendor's API."""
-
-
-class Blob(Wire):
-    """Media in base64."""
-
-    mime_type: str
-    data: str
-
-
-class FileData(Wire):
-    """Media that the vendor fetches: `gs://` or a public URL."""
-
-    mime_type: str
-    file_uri: str
 
 
 class FunctionCall(Wire):
@@ -83,13 +55,6 @@ class Output(Wire):
     """What a tool said. Always text, as the client sent it: an object of its own would come back changed."""
 
     output: str
-
-
-class Media(Wire):
-    """Media of a tool's result."""
-
-    inline_data: Blob | UnsetType = UNSET
-    file_data: FileData | UnsetType = UNSET
 
 
 class FunctionResponse(Wire):
@@ -156,27 +121,6 @@ def contents_of(messages: Sequence[Message], provider: str, *, signed: bool) -> 
     return contents
 
 
-def resolution_of(messages: Sequence[Message], provider: str) -> str | UnsetType:
-    """The resolution that images are looked at with, from their `detail`: one for the whole call. InvalidParameter."""
-    found: str | UnsetType = UNSET
-    for field, image in _images(messages):
-        if image.image_url.detail in (None, "auto"):
-            continue
-        told = RESOLUTIONS.get(image.image_url.detail or "")
-        if told is None or found not in (UNSET, told):
-            raise cannot_express(f"{field}.image_url.detail", provider, "send low or high, the same for all images")
-        found = told
-    return found
-
-
-def _images(messages: Sequence[Message]) -> Iterator[tuple[str, ImagePart]]:
-    for number, message in enumerate(messages):
-        if isinstance(message, User | Tool) and not isinstance(message.content, str):
-            for place, part in enumerate(message.content):
-                if isinstance(part, ImagePart):
-                    yield f"messages[{number}].content[{place}]", part
-
-
 def _nameless(name: str | None, field: str, provider: str) -> None:
     if name is not None:
         raise cannot_express(f"{field}.name", provider)
@@ -209,36 +153,15 @@ def _user_part(part: UserPart, field: str, provider: str) -> Part:
         case TextPart():
             return Part(text=part.text)
         case ImagePart():
-            media = _media(part.image_url.url, f"{field}.image_url.url")
+            media = media_of(part.image_url.url, f"{field}.image_url.url")
         case AudioPart():
             sound = part.input_audio
             media = Media(inline_data=Blob(f"audio/{sound.format}", sound.data))
         case FilePart():
             if part.file.file_data is None:
                 raise cannot_express(f"{field}.file.file_id", provider, "send file_data")
-            media = _media(part.file.file_data, f"{field}.file.file_data")
+            media = media_of(part.file.file_data, f"{field}.file.file_data")
     return Part(inline_data=media.inline_data, file_data=media.file_data)
-
-
-def _media(url: str, field: str) -> Media:
-    try:
-        data = data_url(url)
-    except ValueError as error:
-        raise InvalidParameter(f"{field}: {error}", parameter=field) from None
-    if data is not None:
-        if not data[0]:
-            raise InvalidParameter(f"{field}: the data: URL must name its media type", parameter=field)
-        return Media(inline_data=Blob(*data))
-    if not url.startswith(("https://", "http://", "gs://")):
-        raise InvalidParameter(f"{field} must be a data:, https: or gs: URL", parameter=field)
-    ending = re.split(r"[?#]", url, maxsplit=1)[0].rpartition(".")[2].lower()
-    if ending not in MEDIA_TYPES:
-        known = ", ".join(MEDIA_TYPES)
-        message = (
-            f"{field}: the URL does not tell its media type: let its path end in one of {known}, or send a data: URL"
-        )
-        raise InvalidParameter(message, parameter=field)
-    return Media(file_data=FileData(MEDIA_TYPES[ending], url))
 
 
 def _assistant_parts(message: Assistant, field: str, provider: str, signed: bool) -> list[Part]:
@@ -327,5 +250,5 @@ def _result(message: Tool, name: str, field: str, provider: str) -> FunctionResp
         if isinstance(part, TextPart):
             texts.append(part.text)
         else:
-            media.append(_media(part.image_url.url, f"{path}.image_url.url"))
+            media.append(media_of(part.image_url.url, f"{path}.image_url.url"))
     return FunctionResponse(name, Output("\n".join(texts)), _own_id(message.tool_call_id), media or UNSET)

@@ -18,7 +18,8 @@ from model_serving.proxy.providers.base import Asked, Reply, understood
 from model_serving.proxy.providers.chat import given
 from model_serving.proxy.providers.embeddings import read_texts, write_embeddings
 from model_serving.proxy.providers.features import Features
-from model_serving.proxy.providers.gemini_contents import Content, Part, Wire
+from model_serving.proxy.providers.gemini_contents import Content, Part
+from model_serving.proxy.providers.gemini_media import Wire
 from model_serving.proxy.sse import StreamTranslator
 from model_serving.proxy.usage import Usage
 
