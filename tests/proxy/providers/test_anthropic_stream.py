@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import msgspec
@@ -53,9 +54,22 @@ def test_what_is_not_known_is_left_out(event: Any) -> None:
     assert told(MESSAGE[:first] + event_of(event) + MESSAGE[first:]) == told(MESSAGE)
 
 
-def test_events_need_no_names() -> None:
-    bare = b"".join(line + b"\n" for line in MESSAGE.split(b"\n") if not line.startswith(b"event:"))
-    assert told(bare) == told(MESSAGE)
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param(rb"event: \S+\n", b"", id="no names"),
+        pytest.param(rb"event: ", b"event:", id="no blank"),
+        pytest.param(rb"data: ", b"data:", id="no blank before data"),
+        pytest.param(rb"\n", b"\r\n", id="line ends of Windows"),
+        pytest.param(rb"event: ping\n", b": a comment\nevent: ping\nid: 5\n", id="other lines"),
+        pytest.param(rb"(event: \S+)\n(data: .*)\n", rb"\2\n\1\n", id="the name last"),
+        pytest.param(rb', "index"', b',\ndata: "index"', id="data on two lines"),
+    ],
+)
+def test_events_may_be_written_in_other_ways(before: bytes, after: bytes) -> None:
+    other = re.sub(before, after, MESSAGE)
+    assert other != MESSAGE
+    assert told(other) == told(MESSAGE)
 
 
 @pytest.mark.parametrize(
