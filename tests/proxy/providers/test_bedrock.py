@@ -50,6 +50,12 @@ def chat(body: dict[str, Any], *, stream: bool = False) -> Call:
             id="China has a domain of its own",
         ),
         pytest.param(
+            target("m", aws_region="eusc-de-east-1"),
+            False,
+            "https://bedrock-runtime.eusc-de-east-1.amazonaws.eu/model/m/converse",
+            id="the European Sovereign Cloud has one too",
+        ),
+        pytest.param(
             target("m", aws_endpoint_url="http://gateway:8080/aws/"),
             False,
             "http://gateway:8080/aws/model/m/converse",

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from model_serving.proxy.call import CHAT, COMPLETIONS, EMBEDDINGS
 from model_serving.proxy.credentials.aws import aws_scheme
+from model_serving.proxy.credentials.aws_identity import aws_domain
 from model_serving.proxy.credentials.scheme import Scheme
 from model_serving.proxy.errors import ProviderError
 from model_serving.proxy.providers.base import Dialect, provider_error
@@ -70,5 +71,4 @@ def _base(target: Target) -> str:
     region = target.settings["aws_region"]
     if not _REGION.fullmatch(region):
         raise ValueError(f"aws_region {region!r} is not a region")
-    suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
-    return f"https://bedrock-runtime.{region}.{suffix}"
+    return f"https://bedrock-runtime.{region}.{aws_domain(region)}"
