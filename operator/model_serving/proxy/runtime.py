@@ -81,6 +81,14 @@ class Runtime:
         """How the targets show credentials, each once."""
         return list(dict.fromkeys(target.scheme for target in self.targets))
 
+    def places(self) -> dict[Scheme, set[tuple[bool, str, int]]]:
+        """Where each scheme's credential is shown."""
+        found: dict[Scheme, set[tuple[bool, str, int]]] = {}
+        for target in self.targets:
+            for place in (target.whole, target.stream):
+                found.setdefault(target.scheme, set()).add(place.origin[:3])
+        return found
+
 
 def compile_runtime(config: ProxyConfig, policy: Policy) -> Runtime:
     """Config and policy as one value. CompileError."""
@@ -106,6 +114,12 @@ def compile_runtime(config: ProxyConfig, policy: Policy) -> Runtime:
         limits_store=policy.limits_store,
         access=Access(policy.grants),
     )
+
+
+def moved_schemes(before: Runtime, after: Runtime) -> list[Scheme]:
+    """The schemes that both know and whose credentials are now shown at other hosts than before."""
+    here, there = before.places(), after.places()
+    return [scheme for scheme in there if scheme in here and here[scheme] != there[scheme]]
 
 
 def shared_among(policy: Policy, workers: int) -> Policy:

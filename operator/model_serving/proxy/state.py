@@ -15,7 +15,7 @@ from model_serving.proxy.credentials.store import CredentialStore
 from model_serving.proxy.files import Watched
 from model_serving.proxy.hosts import Leave
 from model_serving.proxy.identity import Identity
-from model_serving.proxy.runtime import CompileError, Runtime, compile_runtime, shared_among
+from model_serving.proxy.runtime import CompileError, Runtime, compile_runtime, moved_schemes, shared_among
 from model_serving.proxy.tls import ServerTls
 from model_serving.proxy.tokens.verifier import TokenVerifier
 from model_serving.proxy.upstream_trust import UpstreamTrust
@@ -121,11 +121,12 @@ class State:
         except CompileError as error:
             self._problems["compile"] = str(error)
             return
+        moved = moved_schemes(self.runtime, runtime) if self.runtime is not None else ()
         before, self._config, self._policy, self.runtime = self._policy, config, policy, runtime
         if before is None or (before.issuers, before.router) != (policy.issuers, policy.router):
             self._tokens = TokenVerifier(policy.issuers) if policy.issuers else None
             self._set_authenticators()
-        self.credentials.track(runtime.schemes)
+        self.credentials.track(runtime.schemes, moved)
         self.trust.follow(config.upstream_ca)
 
     def _read(self, name: str, file: Watched, kind: type[T]) -> T | None:

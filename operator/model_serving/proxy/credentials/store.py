@@ -23,13 +23,21 @@ class CredentialStore:
         self._credentials: dict[CredentialFile, Credential] = {}
         self._sources: dict[Scheme, Source] = {}
 
-    def track(self, schemes: Iterable[Scheme]) -> None:
-        """Follows exactly these from now on; what is known already stays loaded."""
+    def track(self, schemes: Iterable[Scheme], moved: Iterable[Scheme] = ()) -> None:
+        """Follows exactly these from now on; what is known already stays loaded.
+
+        Of `moved`, whose targets lie elsewhere now, nothing is: a former key must not be tried at another host.
+        """
+        self._forget({file for scheme in moved for file in scheme.files})
         wanted = list(dict.fromkeys(schemes))
         files = dict.fromkeys(file for scheme in wanted for file in scheme.files)
         self._credentials = {file: self._credentials.get(file) or Credential(file, self._layout) for file in files}
         opening = Opening(self._credentials.__getitem__, self.exchange, self.platform)
         self._sources = {scheme: self._sources.get(scheme) or scheme.source(opening) for scheme in wanted}
+
+    def _forget(self, files: set[CredentialFile]) -> None:
+        self._credentials = {file: kept for file, kept in self._credentials.items() if file not in files}
+        self._sources = {scheme: kept for scheme, kept in self._sources.items() if files.isdisjoint(scheme.files)}
 
     def refresh(self, now: float, wall: float) -> None:
         """Looks at all files, then at what is made of them."""
