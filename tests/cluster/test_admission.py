@@ -216,15 +216,19 @@ def test_a_config_names_only_secrets_that_its_author_may_read(admission: Admissi
     assert (edited := api.patch(PUBLIC, "shared", {"spec": {"config": entities}}, user="alice")).ok, edited.message
 
 
-def test_a_certificate_is_named_only_by_who_may_read_it(admission: Admission) -> None:
+@pytest.mark.parametrize("field", ["tls", "upstreamCa"])
+def test_a_certificate_is_named_only_by_who_may_read_it(admission: Admission, field: str) -> None:
     _grant(admission, "pair-of-alice", "alice", [_endpoints(), _secrets("hers", "pair")])
     _grant(admission, "hers-of-bob", "bob", [_endpoints(), _secrets("hers")])
-    api, manifest = admission.api, with_secret(changed(BASE.manifest(), "certified"), "hers")
-    tls = {"spec": {"proxy": {"tls": {"secretName": "pair"}}}}
+    api, manifest = admission.api, with_secret(changed(BASE.manifest(), f"certified-{field.lower()}"), "hers")
+    name = manifest["metadata"]["name"]
+    named = {"spec": {"proxy": {field: {"secretName": "pair"}}}}
     assert (made := api.create(PUBLIC, manifest, dry_run=False, user="bob")).ok, made.message
-    refused = api.patch(PUBLIC, "certified", tls, user="bob")
-    assert "spec.proxy.tls.secretName: you may not read the Secret pair" in refused.message
-    assert (taken := api.patch(PUBLIC, "certified", tls, user="alice")).ok, taken.message
+    refused = api.patch(PUBLIC, name, named, user="bob")
+    assert f"spec.proxy.{field}.secretName: you may not read the Secret pair" in refused.message
+    assert (taken := api.patch(PUBLIC, name, named, user="alice")).ok, taken.message
+    resized = {"spec": {"proxy": {"replicas": 2}}}
+    assert (kept := api.patch(PUBLIC, name, resized, user="bob")).ok, kept.message
 
 
 @pytest.mark.parametrize(

@@ -292,3 +292,19 @@ def test_the_url_is_that_of_the_service() -> None:
 
 def test_the_shape_holds_no_replicas() -> None:
     assert "replicas" not in str(shape_of(endpoint(proxy={"replicas": 9}), SETTINGS).manifest())
+
+
+def test_a_pod_holds_its_own_secrets_alone_and_of_these_the_named_keys() -> None:
+    def model(secret: str) -> dict[str, Any]:
+        ref = {"name": secret, "key": "api_key"}
+        return {
+            "name": "m", "provider": "anthropic", "task": "llm/v1/chat",
+            "anthropicConfig": {"anthropicApiKeySecretRef": ref, "anthropicApiBase": "https://gateway.example.com"},
+        }  # fmt: skip
+
+    for secret, corp in (("mine", {}), ("theirs", CORP)):
+        of = endpoint(config={"servedEntities": [{"name": "chat", "externalModel": model(secret)}]}, **corp)
+        volumes = [volume["secret"] for volume in template(of)["spec"]["volumes"] if "secret" in volume]
+        held = {volume["secretName"]: [item["key"] for item in volume.get("items", [])] for volume in volumes}
+        own = {secret: ["api_key"]} | ({"corp-ca": ["ca.crt"]} if corp else {})
+        assert held == own | {"model-serving-api-keys": []}

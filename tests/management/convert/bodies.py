@@ -82,6 +82,11 @@ PROVIDERS: dict[str, dict[str, Any]] = {
     ),
     "cohere": external("cohere", {"cohere_api_key": _SECRET, "cohere_api_base": "https://api.cohere.ai/v1"}),
     "ai21labs": external("ai21labs", {"ai21labs_api_key": _SECRET}, task="llm/v1/completions"),
+    "ai21labs with a base": external(
+        "ai21labs",
+        {"ai21labs_api_key": _SECRET, "ai21labs_api_base": "https://gateway.example.com"},
+        task="llm/v1/completions",
+    ),
     "palm": external("palm", {"palm_api_key": _SECRET}),
     "amazon-bedrock with keys": external(
         "amazon-bedrock",
@@ -90,6 +95,16 @@ PROVIDERS: dict[str, dict[str, Any]] = {
             "bedrock_provider": "Anthropic",
             "aws_access_key_id": "{{secrets/aws/id}}",
             "aws_secret_access_key": "{{secrets/aws/key}}",
+        },
+    ),
+    "amazon-bedrock with an endpoint": external(
+        "amazon-bedrock",
+        {
+            "aws_region": "eu-central-1",
+            "bedrock_provider": "amazon",
+            "aws_access_key_id": "{{secrets/aws/id}}",
+            "aws_secret_access_key": "{{secrets/aws/key}}",
+            "aws_endpoint_url": "https://vpce-0123.bedrock-runtime.eu-central-1.vpce.amazonaws.com",
         },
     ),
     "amazon-bedrock with temporary keys": external(
@@ -107,6 +122,15 @@ PROVIDERS: dict[str, dict[str, Any]] = {
     ),
     "google-cloud-vertex-ai": external(
         "google-cloud-vertex-ai", {"project_id": "project", "region": "europe-west4", "private_key": _SECRET}
+    ),
+    "google-cloud-vertex-ai with a base": external(
+        "google-cloud-vertex-ai",
+        {
+            "project_id": "project",
+            "region": "europe-west4",
+            "private_key": _SECRET,
+            "vertex_api_base": "https://vertex.example.com",
+        },
     ),
     "databricks-model-serving": external(
         "databricks-model-serving",
