@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from model_serving.proxy.credentials.aws import AwsKeys
 from model_serving.proxy.credentials.credential import Credential
-from model_serving.proxy.credentials.scheme import Bearer
+from model_serving.proxy.credentials.scheme import Bearer, Scheme
+from model_serving.proxy.credentials.sigv4 import Scope
 from model_serving.proxy.credentials.store import CredentialStore
 from model_serving.proxy_config import CREDENTIAL_MISSING, CredentialFile, Layout
 from tests.proxy.harness import write
@@ -84,6 +86,20 @@ def test_a_file_that_is_gone_is_believed_gone_at_the_second_look(tmp_path: Path)
     assert found.value == "sk"
     found.refresh(2.0, 3.0)
     assert (found.value, found.reports()[0].problem) == ("", CREDENTIAL_MISSING)
+
+
+@pytest.mark.parametrize("scheme", [Bearer(FILE), AwsKeys(Scope("r", "s"), FILE, FILE, None)], ids=["one", "a set"])
+def test_one_look_of_the_store_counts_once_however_many_look_at_a_file(tmp_path: Path, scheme: Scheme) -> None:
+    put(tmp_path, "sk")
+    store = CredentialStore(Layout(tmp_path))
+    store.track([scheme])
+    store.refresh(0.0, 1.0)
+    os.unlink(tmp_path / "secrets/vendor/token")
+    store.refresh(1.0, 2.0)
+    store.of(scheme).refresh(1.1, 2.1)  # as after a refusal
+    assert store.of(scheme).value
+    store.refresh(2.0, 3.0)
+    assert not store.of(scheme).value
 
 
 def test_a_file_that_is_replaced_in_two_steps_is_never_missed(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from model_serving.proxy.http.head import is_clean
 from model_serving.proxy_config import CREDENTIAL_MISSING, CredentialFile, CredentialReport, Layout, TokenReport
 
 PREVIOUS_SECONDS = 300.0
+GONE_SECONDS = 0.5
+"""How long a file must have been gone to be believed gone: less than the time between two looks of the store."""
 
 
 def moment(wall: float) -> str:
@@ -55,18 +57,20 @@ class Credential(Steady):
         self.loaded_at = 0.0
         self._previous = ""
         self._previous_until = 0.0
-        self._vanished = False
+        self._gone_since: float | None = None
         self._watched = Watched(layout.credential(file))
 
     def refresh(self, now: float, wall: float) -> None:
-        """Reads the file when it has changed. A file that is gone is believed gone at the second look."""
-        if not self._watched.changed() and not self._vanished:
+        """Reads the file when it has changed. A file that is gone is believed gone when it still is a moment later: it
+        may be replaced in two steps."""
+        if not self._watched.changed() and self._gone_since is None:
             return
         content, problem = self._read()
-        if problem == CREDENTIAL_MISSING and self.content and not self._vanished:
-            self._vanished = True
-            return
-        self._vanished = False
+        if problem == CREDENTIAL_MISSING and self.content:
+            self._gone_since = now if self._gone_since is None else self._gone_since
+            if now < self._gone_since + GONE_SECONDS:
+                return
+        self._gone_since = None
         self.problem = problem
         if content != self.content:
             if self.content:
