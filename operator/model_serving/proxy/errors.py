@@ -51,6 +51,8 @@ class ProxyError(Exception):
 
     status = 500
     error_code = "INTERNAL_ERROR"
+    before = b""
+    """What of a stream came with the error, and is told before its event."""
 
     def __init__(self, message: str, *, retry_after: float | None = None, parameter: str | None = None) -> None:
         super().__init__(message)
@@ -78,7 +80,7 @@ class ProxyError(Exception):
     def event(self) -> bytes:
         """The event that ends a stream which has begun: clients raise on `error`."""
         body = {"error": self.openai_error(), "error_code": self.error_code, "message": self.message}
-        return b"data: %b\n\n" % msgspec.json.encode(body)
+        return b"%bdata: %b\n\n" % (self.before, msgspec.json.encode(body))
 
     def openai_error(self) -> dict[str, Json]:
         """The error object of OpenAI's API."""

@@ -62,7 +62,6 @@ class TranslatedStream:
     def __init__(self, translator: Translator, splitter: Splitter | None = None) -> None:
         self._translator = translator
         self._splitter: Splitter = splitter or SseEvents()
-        self._fault: ProxyError | None = None
 
     @property
     def usage(self) -> Usage | None:
@@ -75,20 +74,15 @@ class TranslatedStream:
         return self._translator.complete
 
     def feed(self, data: bytes) -> bytes:
-        """What the client gets for `data`. What came before an error is told first: the error is raised after it."""
+        """What the client gets for `data`."""
         return self._translated(self._splitter.feed(data))
 
     def close(self) -> bytes:
         """The rest, and the end mark when the stream is complete."""
-        rest = self._translated(self._splitter.close())
-        if self._fault is not None:
-            raise self._fault
-        rest += self._translator.end()
+        rest = self._translated(self._splitter.close()) + self._translator.end()
         return rest + DONE if self._translator.complete else rest
 
     def _translated(self, events: Iterable[Event]) -> bytes:
-        if self._fault is not None:
-            raise self._fault
         translator = self._translator
         told: list[bytes] = []
         try:
@@ -97,9 +91,8 @@ class TranslatedStream:
                     break
                 told.append(translator.event(name, data))
         except ProxyError as fault:
-            if not any(told):
-                raise
-            self._fault = fault
+            fault.before = b"".join(told)
+            raise
         return b"".join(told)
 
 
