@@ -5,6 +5,8 @@ The vectors come with the source of botocore, which is fetched once by name and 
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import subprocess
 import sys
@@ -135,13 +137,14 @@ def vectors() -> Path:
 
 
 def _unpack(archive: Path, folder: Path) -> None:
-    partial = folder.with_suffix(".partial")
+    partial = folder.with_name(f"{folder.name}-{os.getpid()}")
     with tarfile.open(archive) as source:
         wanted = [member for member in source.getmembers() if re.search(f"{MEMBERS}|{READER}$", member.name)]
         for member in wanted:
             member.name = member.name.partition("/auth/")[2]
             source.extract(member, partial, filter="data")
-    partial.rename(folder)
+    with contextlib.suppress(OSError):  # another run was first
+        partial.rename(folder)
 
 
 @pytest.mark.slow
