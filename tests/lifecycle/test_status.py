@@ -168,6 +168,16 @@ def test_messages_name_cause_and_remedy() -> None:
     assert "exit code 1" in ready.message and "correct spec.config" in ready.message
 
 
+def test_a_provider_that_its_vendor_has_retired_is_told_with_the_remedy() -> None:
+    block = {"palmApiKeySecretRef": {"name": "palm", "key": "api_key"}}
+    model = {"name": "chat-bison", "provider": "palm", "task": "llm/v1/chat", "palmConfig": block}
+    world = World(spec={"config": {"servedEntities": [{"name": "chat", "externalModel": model}]}})
+    world.look()
+    stalled = world.condition("Stalled")
+    assert world.row == "False False - True NotSupported NOT_READY/UPDATE_FAILED/-"
+    assert stalled and "has retired the PaLM API: use google-cloud-vertex-ai" in stalled.message
+
+
 def test_nothing_changes_when_nothing_happened() -> None:
     world = World().served()
     before = world.status

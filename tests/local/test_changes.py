@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -231,9 +232,10 @@ def test_what_is_not_supported_is_named_and_the_old_version_serves(tmp_path: Pat
     file.write_text(documents(KEY, chat_endpoint("it", demo)))
     with running(tmp_path, *options(file)) as run:
         run.serving()
-        write(file, documents(KEY, chat_endpoint("it", demo, more="  proxy: {autoscaling: {maxReplicas: 3}}")))
+        palm = re.sub(r"openaiApiBase: .*\n +", "", chat_endpoint("it", demo)).replace("openai", "palm")
+        write(file, documents(KEY, palm))
         stalled = run.wait_for("the finding", lambda e: e.get("reason") == "NotSupported")
-        assert "spec.proxy.autoscaling" in stalled["message"]
+        assert "Google has retired the PaLM API: use google-cloud-vertex-ai" in stalled["message"]
         assert served_by(run.client()) == ("e1", "1")
         write(file, documents(KEY, chat_endpoint("it", demo)))
         run.ready("it", 1, after=run.events.index(stalled))
