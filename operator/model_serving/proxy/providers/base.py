@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar
+from urllib.parse import quote
 
 import msgspec
 
@@ -82,6 +83,13 @@ class Provider(Protocol):
 
     def error(self, status: int, body: bytes, retry_after: float | None) -> ProviderError:
         """The error for an answer with another status."""
+
+
+def path_segment(name: str) -> str:
+    """A name as one segment of a URL's path. ValueError for those that would leave it."""
+    if name in ("", ".", ".."):
+        raise ValueError(f"{name!r} cannot be the name of a model or deployment")
+    return quote(name, safe="")
 
 
 def provider_error(name: str, status: int, body: bytes, retry_after: float | None) -> ProviderError:

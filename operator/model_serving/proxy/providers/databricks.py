@@ -5,12 +5,10 @@ Reference: Databricks' external models, provider `databricks-model-serving`.
 
 from __future__ import annotations
 
-from urllib.parse import quote
-
 from model_serving.proxy.call import CHAT, COMPLETIONS, EMBEDDINGS
 from model_serving.proxy.credentials.scheme import Bearer, Scheme
 from model_serving.proxy.errors import ProviderError
-from model_serving.proxy.providers.base import Dialect, provider_error
+from model_serving.proxy.providers.base import Dialect, path_segment, provider_error
 from model_serving.proxy.providers.openai_dialect import OpenAIDialect
 from model_serving.proxy_config import Target
 
@@ -26,7 +24,7 @@ class DatabricksModelServing:
         workspace = target.settings.get("databricks_workspace_url")
         if not workspace:
             raise ValueError("databricks_workspace_url is missing")
-        return f"{workspace.rstrip('/')}/serving-endpoints/{quote(target.model, safe='')}/invocations"
+        return f"{workspace.rstrip('/')}/serving-endpoints/{path_segment(target.model)}/invocations"
 
     def scheme(self, target: Target) -> Scheme:
         """A bearer token."""

@@ -11,7 +11,7 @@ from model_serving.proxy.call import CHAT, COMPLETIONS, EMBEDDINGS
 from model_serving.proxy.credentials.entra import EntraClient
 from model_serving.proxy.credentials.scheme import Bearer, HeaderKey, Scheme
 from model_serving.proxy.errors import ProviderError
-from model_serving.proxy.providers.base import Dialect, provider_error
+from model_serving.proxy.providers.base import Dialect, path_segment, provider_error
 from model_serving.proxy.providers.openai_dialect import OpenAIDialect
 from model_serving.proxy_config import Target
 
@@ -32,11 +32,11 @@ class OpenAI:
         base = settings.get("openai_api_base", DEFAULT_BASE).rstrip("/")
         if not _is_azure(target):
             return base + PATHS[target.task]
-        deployment = quote(settings.get("openai_deployment_name", ""), safe="")
-        version = quote(settings.get("openai_api_version", ""), safe="")
+        deployment, version = settings.get("openai_deployment_name"), settings.get("openai_api_version")
         if not deployment or not version or "openai_api_base" not in settings:
             raise ValueError("Azure needs openai_api_base, openai_deployment_name and openai_api_version")
-        return f"{base}/openai/deployments/{deployment}{PATHS[target.task]}?api-version={version}"
+        path = f"/openai/deployments/{path_segment(deployment)}{PATHS[target.task]}"
+        return f"{base}{path}?api-version={quote(version, safe='')}"
 
     def scheme(self, target: Target) -> Scheme:
         """A bearer token; on Azure a header of its own, or a token of Entra ID."""
