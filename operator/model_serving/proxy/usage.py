@@ -39,6 +39,7 @@ class _DetailedUsage(_Usage):
     completion_tokens_details: _CompletionDetails | None = None
     cache_read_input_tokens: int | None = None
     """Databricks' own word for cached tokens."""
+    cache_creation_input_tokens: int | None = None
 
 
 class _DetailedBody(msgspec.Struct):
@@ -74,8 +75,9 @@ def _detailed(found: _DetailedUsage) -> Usage:
     return Usage(
         found.prompt_tokens or 0,
         found.completion_tokens or 0,
-        (prompt.cached_tokens if prompt is not None else found.cache_read_input_tokens) or 0,
+        (prompt.cached_tokens if prompt is not None else 0) or found.cache_read_input_tokens or 0,
         (completion.reasoning_tokens if completion is not None else 0) or 0,
+        found.cache_creation_input_tokens or 0,
     )
 
 
