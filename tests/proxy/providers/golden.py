@@ -21,7 +21,7 @@ import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -132,9 +132,10 @@ class Answer:
     error: ProxyError | None = None
 
 
-def cases() -> list[Case]:
+@cache
+def cases() -> tuple[Case, ...]:
     """All of them, in order."""
-    return [Case(file.parent) for file in sorted(ROOT.glob("*/*/call.json"))]
+    return tuple(Case(file.parent) for file in sorted(ROOT.glob("*/*/call.json")))
 
 
 def target_of(folder: Path, task: str) -> Target:

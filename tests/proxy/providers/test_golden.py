@@ -80,6 +80,16 @@ def _accepted(case: Case, several: bool) -> None:
         assert case.has("error.json"), "neither a reply nor an error"
 
 
+@pytest.mark.parametrize("case", [case for case in CASES if case.values[0].dialect.features.fields is None])
+def test_what_passes_through_is_untouched(case: Case) -> None:
+    raw = case.raw_stream()
+    if case.has("reply.json"):
+        body = (case.folder / "reply.json").read_bytes()
+        assert case.dialect.reply(case.heard(), [body]).body == body
+    elif raw is not None and b'"usage":{' in (case.folder / "answer.sse").read_bytes():
+        assert streamed(case, [raw]).stream == raw
+
+
 @pytest.mark.parametrize("case", STREAMS)
 def test_a_stream_may_come_in_any_pieces(case: Case) -> None:
     raw = case.raw_stream()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
+from openai import APIStatusError, AzureOpenAI
 
 from model_serving.proxy.call import CHAT, COMPLETIONS, EMBEDDINGS, Call
 from model_serving.proxy.credentials.scheme import Outgoing
@@ -104,6 +106,28 @@ def test_the_head_of_a_request_names_host_and_path() -> None:
     ("target", "words"),
     [
         pytest.param(openai(openai_api_type="azure"), "openai_deployment_name", id="Azure without a deployment"),
+        pytest.param(
+            openai(
+                openai_api_type="azure",
+                openai_api_base="https://h",
+                openai_api_version="1",
+                openai_deployment_name="..",
+            ),
+            "cannot be the name",
+            id="a deployment that leaves its folder",
+        ),
+        pytest.param(
+            Target(
+                "e",
+                "databricks-model-serving",
+                CHAT,
+                "..",
+                settings={"databricks_workspace_url": "https://h"},
+                credentials={"databricks_api_token": FILE},
+            ),
+            "cannot be the name",
+            id="an endpoint that leaves its folder",
+        ),
         pytest.param(openai(openai_api_base="https://u:p@h/v1"), "credentials", id="credentials in the URL"),
         pytest.param(openai(openai_api_base="https://h/a b"), "blanks", id="a blank in the URL"),
         pytest.param(openai(openai_organization="a\r\nx: y"), "control characters", id="a header in a setting"),
@@ -118,6 +142,26 @@ def test_the_head_of_a_request_names_host_and_path() -> None:
 def test_settings_that_cannot_work_are_named(target: Target, words: str) -> None:
     with pytest.raises(CompileError, match=words):
         compile_one(target)
+
+
+def test_azure_is_called_as_the_openai_package_calls_it() -> None:
+    seen: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(418)
+
+    azure = {"openai_api_base": "https://house.openai.azure.com", "openai_api_version": "2024-10-21"}
+    with httpx.Client(transport=httpx.MockTransport(answer)) as http:
+        package = AzureOpenAI(
+            azure_endpoint=azure["openai_api_base"], api_key="sk-test", api_version="2024-10-21", http_client=http
+        )
+        with pytest.raises(APIStatusError):
+            package.with_options(max_retries=0).chat.completions.create(model="gpt-4o", messages=[])
+    target = openai(openai_api_type="azure", openai_deployment_name="gpt-4o", **azure)
+    assert OPENAI.url(target, False) == str(seen[0].url)
+    shown = OPENAI.scheme(target).headers("sk-test", Outgoing("h", "/", b"{}", 0.0))
+    assert shown == b"api-key: %b\r\n" % seen[0].headers["api-key"].encode()
 
 
 def test_all_targets_have_one_task() -> None:
