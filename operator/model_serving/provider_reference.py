@@ -55,6 +55,8 @@ streams, and nothing is dropped in silence: a field that the vendor cannot expre
 `INVALID_PARAMETER_VALUE` and its name, unless it is harmless by the lists below. Values are not checked: one that is
 out of the vendor's range is the vendor's 400. Names of models are not checked either.
 
+Each provider has a sample to start from in `manifests/samples/`.
+
 Contents: [who serves what](#who-serves-what) · [settings](#settings) · [what passes through](#what-passes-through) ·
 [chat](#chat) · [completions](#completions) · [embeddings](#embeddings) · [retired](#retired)
 """
