@@ -197,7 +197,8 @@ def test_commands_of_ours_exist(words: list[str]) -> None:
 @pytest.mark.parametrize("words", named("make"))
 def test_targets_of_make_exist(words: list[str]) -> None:
     targets = set(re.findall(r"^([a-z-]+):", text(ROOT / "Makefile"), re.MULTILINE))
-    variables = set(re.findall(r"\b(FEATURES|FILE|JSON|MINUTES|PART|PEERS|PROVIDERS|PYTHON)\b", text(ROOT / "Makefile")))
+    names = r"\b(FEATURES|FILE|JSON|MINUTES|PART|PEERS|PROVIDERS|PYTHON)\b"
+    variables = set(re.findall(names, text(ROOT / "Makefile")))
     for word in words[1:]:
         name, equals, value = word.partition("=")
         assert name in (variables if equals else targets), word

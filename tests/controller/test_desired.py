@@ -22,6 +22,7 @@ from model_serving.controller.desired.role import roles
 from model_serving.controller.desired.service import service, service_url
 from model_serving.controller.desired.service_account import account_annotations, service_account
 from model_serving.controller.desired.shape import shape_of
+from model_serving.controller.settings import own_ports
 from model_serving.kube.resources import Manifest
 from model_serving.kube.revisions import parse_revision
 from model_serving.lifecycle.proxy_config import build_policy, build_proxy_config, identity_providers
@@ -308,3 +309,9 @@ def test_a_pod_holds_its_own_secrets_alone_and_of_these_the_named_keys() -> None
         held = {volume["secretName"]: [item["key"] for item in volume.get("items", [])] for volume in volumes}
         own = {secret: ["api_key"]} | ({"corp-ca": ["ca.crt"]} if corp else {})
         assert held == own | {"model-serving-api-keys": []}
+
+
+def test_the_port_of_the_http_proxy_is_let_through() -> None:
+    assert own_ports(WAY_OUT) == [3128]
+    assert own_ports(replace(WAY_OUT, upstream_proxy="http://proxy.corp")) == [80]
+    assert own_ports(SETTINGS) == []
