@@ -40,6 +40,7 @@ def test_seconds_of(value: bytes, seconds: float | None) -> None:
         pytest.param({b"x-ms-retry-after-ms": b"250"}, 0.25, id="Azure's"),
         pytest.param({b"retry-after-ms": b"soon", b"retry-after": b"2"}, 2.0, id="one that is no number"),
         pytest.param({b"retry-after-ms": b"9" * 20}, 86400.0, id="for ever"),
+        pytest.param({b"retry-after-ms": b"9" * 5000}, 86400.0, id="more digits than numbers have"),
         pytest.param({}, None, id="none"),
     ],
 )

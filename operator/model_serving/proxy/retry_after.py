@@ -18,7 +18,7 @@ def delay_of(headers: Mapping[bytes, bytes], wall: float) -> float | None:
     for name in MILLISECONDS:
         value = headers.get(name, b"")
         if value.strip().isdigit():
-            return min(int(value) / 1000, MOST_SECONDS)
+            return min(float(value) / 1000, MOST_SECONDS)
     return seconds_of(headers.get(b"retry-after", b""), wall)
 
 

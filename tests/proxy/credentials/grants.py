@@ -41,6 +41,10 @@ class Line:
         """Answers the oldest request."""
         self.open.pop(0).done(TokenAnswer(200 if body else 0, body, failure))
 
+    def refuse(self, body: bytes) -> None:
+        """Answers the oldest request with an error."""
+        self.open.pop(0).done(TokenAnswer(401, body))
+
 
 @dataclass
 class CountingGrant:
@@ -74,6 +78,8 @@ class CountingGrant:
             raise KeyError(self.secret)
         if answer.failure:
             raise ValueError(answer.failure)
+        if answer.status != 200:
+            raise ValueError(answer.body[:20].decode())
         if steps > 1:
             return self._ask(wall, steps - 1)
         value = answer.body.decode()

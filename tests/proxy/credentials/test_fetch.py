@@ -45,6 +45,9 @@ def wired(root: Path, service: FakeTokenService, leave: Leave = Leave.LOCAL) -> 
         pytest.param(whole(200, {"access_token": "a\nb: c", "expires_in": 60}), "cannot be sent", id="two lines"),
         pytest.param(whole(200, {"access_token": "a", "expires_in": -60}), "has expired already", id="expired"),
         pytest.param(whole(200, {"access_token": "a", "expires_in": 1e400}), "something else", id="forever"),
+        pytest.param(
+            whole(200, {"access_token": "a", "expires_in": 10**400}), "something else", id="more than numbers hold"
+        ),
         pytest.param(raw(b"SSH-2.0\r\n", close=True), "cannot be reached", id="not HTTP"),
         pytest.param(raw(b"HTTP/1.1 200 OK\r\n\r\n{", close=True), "broke off its answer", id="no length"),
         pytest.param(whole(429, {"error": {"message": "slow"}}), "asked again", id="too many requests"),

@@ -6,10 +6,13 @@ from itertools import pairwise
 
 import pytest
 
+from model_serving.proxy.credentials.exchange import TokenAnswer, TokenRequest
 from model_serving.proxy.credentials.token import (
     LONGEST_PAUSE_SECONDS,
     LONGEST_WORDS,
     REFUSED_PAUSE_SECONDS,
+    Ask,
+    Fetched,
     scrubbed,
 )
 from tests.proxy.credentials.grants import SECRET, CountingGrant, Stage
@@ -280,6 +283,22 @@ def test_words_of_the_service_are_told_without_secrets() -> None:
     stage.at(3300.0)
     stage.line.answer(failure=f"who are you, {SECRET} with assertion-canary\r\nand token-1\0")
     assert stage.problem == "who are you, [redacted] with [redacted] and [redacted]"
+
+
+def test_words_that_are_cut_amid_a_secret_tell_no_part_of_it() -> None:
+    stage = Stage()
+    stage.at(0.0)
+    stage.line.refuse(f"who are you, {SECRET}".encode())
+    assert stage.problem == "who are you, [redact"
+
+
+def test_what_a_loop_may_log_of_callbacks_shows_no_secret() -> None:
+    request = TokenRequest(
+        "POST", f"https://tokens.example/?key={SECRET}", (("authorization", SECRET),), SECRET.encode()
+    )
+    fetched = Fetched(SECRET, 0.0, (SECRET,))
+    shown = repr((Ask(request, print, (SECRET,)), fetched, TokenAnswer(200, SECRET.encode())))
+    assert SECRET not in shown
 
 
 def test_words_are_one_line_of_bounded_length() -> None:

@@ -22,6 +22,10 @@ class TokenRequest(msgspec.Struct, frozen=True):
     platform: bool = False
     """The service is the platform's own, at a link-local address: a metadata or identity service."""
 
+    def __repr__(self) -> str:
+        """Without what may be secret: loops log the arguments of a callback that fails."""
+        return f"TokenRequest({self.method})"
+
 
 class TokenAnswer(msgspec.Struct, frozen=True):
     """What came of it: a status with headers' and body's bytes, or why there is none (`failure`, in words)."""
@@ -29,6 +33,10 @@ class TokenAnswer(msgspec.Struct, frozen=True):
     status: int = 0
     body: bytes = b""
     failure: str = ""
+
+    def __repr__(self) -> str:
+        """Without the body, which may hold a token."""
+        return f"TokenAnswer({self.status} {self.failure})"
 
 
 class Exchange(Protocol):

@@ -5,7 +5,7 @@ Entra ID's grants. Reference: RFC 6749, sections 4.4, 5.1 and 5.2.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 from urllib.parse import urlencode
 
 import msgspec
@@ -22,7 +22,7 @@ _ENDS = ("\n", "\r", "Trace ID:")
 
 class _Token(msgspec.Struct):
     access_token: str
-    expires_in: int
+    expires_in: Annotated[int, msgspec.Meta(lt=2**53)]
 
 
 class _Refusal(msgspec.Struct):

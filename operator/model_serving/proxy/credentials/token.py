@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
+
+from msgspec import structs
 
 from model_serving.proxy.credentials.credential import moment
 from model_serving.proxy.credentials.exchange import TokenAnswer, TokenRequest
@@ -41,11 +43,11 @@ MOST_STEPS = 4
 class Fetched:
     """What a grant came to."""
 
-    value: Any
+    value: Any = field(repr=False)
     """What requests are shown with; truthy."""
     expires_at: float
     """Seconds since the epoch."""
-    secrets: tuple[str, ...]
+    secrets: tuple[str, ...] = field(repr=False)
     """What of it must not leave this process."""
 
 
@@ -56,7 +58,7 @@ class Ask:
     request: TokenRequest
     read: Callable[[TokenAnswer], Fetched | Ask]
     """The token, or the next question. ValueError tells, with a remedy and without secrets, why there is neither."""
-    secrets: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = field(default=(), repr=False)
     """What of this request must not leave this process, such as an assertion."""
 
 
@@ -181,6 +183,9 @@ class TokenSource:
         self._exchange(ask.request, partial(self._answered, ask, asked_at, steps - 1))
 
     def _answered(self, ask: Ask, asked_at: float, steps: int, answer: TokenAnswer) -> None:
+        if answer.status != 200:  # grants tell the first of its words: half a secret would not be found in them
+            secrets = [*ask.secrets, *self.known_values()]
+            answer = structs.replace(answer, body=redacted(answer.body, secrets))
         try:
             found = ask.read(answer)
         except Exception as error:
