@@ -6,6 +6,7 @@ Source of the fields: Databricks REST reference, `POST /api/2.0/serving-endpoint
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
@@ -45,6 +46,8 @@ class OpenaiApiType(StrEnum):
     AZUREAD = "azuread"
 
 
+_GOOGLES_OWN = r"https://[A-Za-z0-9.-]+\.googleapis\.com(:443)?(/.*)?"
+"""URLs of Google's own services, private endpoints' names included."""
 _TYPE = "self.?openaiApiType.orValue('openai')"
 
 
@@ -221,6 +224,14 @@ class GoogleCloudVertexAiConfig(Model):
             cel="has(self.privateKeySecretRef) != has(self.workloadIdentity)",
             holds=lambda m: count_set(m, "private_key_secret_ref", "workload_identity") == 1,
             message="set exactly one of privateKeySecretRef and workloadIdentity",
+        ),
+        Rule(
+            cel="!has(self.workloadIdentity) || !has(self.vertexApiBase) || "
+            f"self.vertexApiBase.matches(r'^{_GOOGLES_OWN}$')",
+            holds=lambda m: count_set(m, "workload_identity", "vertex_api_base") < 2
+            or re.fullmatch(_GOOGLES_OWN, m.vertex_api_base) is not None,
+            message="with workloadIdentity, vertexApiBase must be https:// and end in .googleapis.com, for the pod's "
+            "token opens more than models: name such a host, or give the gateway a privateKeySecretRef of its own",
         ),
     )
 
