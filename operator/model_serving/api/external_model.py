@@ -228,8 +228,10 @@ class GoogleCloudVertexAiConfig(Model):
         Rule(
             cel="!has(self.workloadIdentity) || !has(self.vertexApiBase) || "
             f"self.vertexApiBase.matches(r'^{_GOOGLES_OWN}$')",
-            holds=lambda m: count_set(m, "workload_identity", "vertex_api_base") < 2
-            or re.fullmatch(_GOOGLES_OWN, m.vertex_api_base) is not None,
+            holds=lambda m: (
+                count_set(m, "workload_identity", "vertex_api_base") < 2
+                or re.fullmatch(_GOOGLES_OWN, m.vertex_api_base) is not None
+            ),
             message="with workloadIdentity, vertexApiBase must be https:// and end in .googleapis.com, for the pod's "
             "token opens more than models: name such a host, or give the gateway a privateKeySecretRef of its own",
         ),
