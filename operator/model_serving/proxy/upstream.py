@@ -94,6 +94,8 @@ class TargetCall:
         """Once after a refused credential, for such a call was not processed, with another value."""
         if status not in self._target.scheme.refusals or self._retried:
             return False
+        if not self._services.credentials.knows(self._source):  # its Secret may be another host's by now
+            return False
         now = self._services.now()
         self._source.refresh(now, self._services.wall())
         other = self._source.other_than(self._value, now)

@@ -182,6 +182,22 @@ async def test_a_call_under_way_keeps_its_host_and_its_key(files: Files, upstrea
     assert not shows(moved, ["sk-test-first-canary"])
 
 
+async def test_a_call_under_way_shows_no_key_that_came_with_another_host(files: Files, upstream: FakeUpstream) -> None:
+    files.usual(upstream.base)
+    files.secret("sk-test-first-canary")
+    async with FakeUpstream() as moved, proxy(files) as running:
+
+        async def change(received: Received, writer: asyncio.StreamWriter) -> None:
+            files.config([target(moved.base)], revision="rev-2")
+            await until(lambda: running.service.state.status(0).revision == "rev-2")  # type: ignore[attr-defined]
+            files.secret("sk-test-second-canary")
+            await whole(401, {"error": {"message": "x"}})(received, writer)
+
+        upstream.scripts.append(change)
+        assert (await chat(running.port)).status == 401
+    assert not shows(upstream, ["sk-test-second-canary"])
+
+
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tls")

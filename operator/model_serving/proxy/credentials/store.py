@@ -50,6 +50,10 @@ class CredentialStore:
         """The source of a scheme that is tracked."""
         return self._sources[scheme]
 
+    def knows(self, source: Source) -> bool:
+        """Whether a source still is that of its scheme: not that of targets which have moved or are gone."""
+        return any(kept is source for kept in self._sources.values())
+
     @property
     def loaded(self) -> bool:
         """Whether calls may come for each target."""
