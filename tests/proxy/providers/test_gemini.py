@@ -202,6 +202,58 @@ def test_a_turn_in_which_the_model_said_nothing_is_left_out() -> None:
     assert [content["role"] for content in told] == ["user", "user"]
 
 
+ROLES_AND_PARTS = [
+    pytest.param([{"role": "system", "content": ""}, HI], [("user", 1)], id="an empty instruction"),
+    pytest.param([user({"type": "text", "text": ""}, image("gs://a/b.png"))], [("user", 1)], id="beside an image"),
+    pytest.param([HI, {"role": "user", "content": ""}], [("user", 1)], id="an empty message"),
+]
+
+
+@pytest.mark.parametrize(("messages", "contents"), ROLES_AND_PARTS)
+def test_empty_texts_are_left_out(messages: Any, contents: Any) -> None:
+    told = sent(chat(*messages))
+    assert [(content["role"], len(content["parts"])) for content in told["contents"]] == contents
+    assert "systemInstruction" not in told
+
+
+def test_instructions_without_a_turn_are_what_the_user_says() -> None:
+    told = sent(chat({"role": "system", "content": "Be"}, {"role": "developer", "content": "kind."}))
+    assert told == {"contents": [{"role": "user", "parts": [{"text": "Be"}, {"text": "kind."}]}]}
+
+
+def test_a_call_comes_right_after_what_it_answers() -> None:
+    said_and_called = [{"role": "assistant", "content": "Wait."}, {"role": "assistant", "tool_calls": [CALL]}]
+    contents = sent(chat(HI, *said_and_called, {"role": "tool", "tool_call_id": "c", "content": "x"}, HI))["contents"]
+    assert [content["role"] for content in contents] == ["user", "model", "user", "user"]
+    assert [list(part) for part in contents[1]["parts"]] == [["text"], ["functionCall"]]
+
+
+@pytest.mark.parametrize(
+    ("model", "id"),
+    [
+        pytest.param("gemini-2.5-pro", None, id="Gemini 2.5 refuses them"),
+        pytest.param("gemini-3-pro", "c", id="Gemini 3 takes them"),
+        pytest.param("gemini-flash-latest", "c", id="the latest takes them"),
+        pytest.param("projects/p/locations/l/endpoints/1", None, id="nobody knows of a tuned one"),
+    ],
+)
+def test_ids_go_where_they_are_taken(model: str, id: str | None) -> None:
+    turns = [{"role": "assistant", "tool_calls": [CALL]}, {"role": "tool", "tool_call_id": "c", "content": "x"}]
+    contents = sent(chat(HI, *turns), model)["contents"]
+    assert contents[1]["parts"][0]["functionCall"].get("id") == id
+    assert contents[2]["parts"][0]["functionResponse"].get("id") == id
+
+
+@pytest.mark.parametrize("choice", ["auto", "none"])
+def test_without_tools_nothing_is_chosen(choice: str) -> None:
+    assert "toolConfig" not in sent(chat(tools=[], tool_choice=choice))
+
+
+def test_a_schema_that_says_nothing_is_not_sent() -> None:
+    tool = {"type": "function", "function": {"name": "look", "parameters": {}}}
+    assert sent(chat(tools=[tool]))["tools"] == [{"functionDeclarations": [{"name": "look"}]}]
+
+
 def test_results_stand_in_the_order_of_their_calls() -> None:
     calls = [CALL | {"id": f"call_vertex-r-0-{n}"} for n in range(3)]
     results = [{"role": "tool", "tool_call_id": f"call_vertex-r-0-{n}", "content": str(n)} for n in (2, 0, 1)]
@@ -318,6 +370,11 @@ def test_ids_differ_from_answer_to_answer() -> None:
     assert one["message"]["tool_calls"][0]["id"] != other["message"]["tool_calls"][0]["id"]
 
 
+def test_ids_of_our_own_are_as_short_as_openai_wants_them() -> None:
+    choice = answered(said({"functionCall": {"name": "look"}}, reason="STOP"), responseId="r" * 99)["choices"][0]
+    assert len(choice["message"]["tool_calls"][0]["id"]) <= 40
+
+
 def test_arguments_are_the_vendors_numbers_without_its_blanks() -> None:
     arguments = b'{\n "n": 1.0,  "big": 12345678901234567890123}'
     part = b'{"functionCall": {"name": "f", "args": %b}}' % arguments
@@ -332,6 +389,13 @@ def test_tokens_of_tools_and_thoughts_are_counted() -> None:
     usage = answered(said({"text": "x"}), usageMetadata=counts | {"cachedContentTokenCount": 1})["usage"]
     assert (usage["prompt_tokens"], usage["completion_tokens"], usage["total_tokens"]) == (7, 7, 14)
     assert usage["prompt_tokens_details"] == {"cached_tokens": 1}
+
+
+def test_thoughts_that_are_counted_as_spoken_are_counted_once() -> None:
+    counts = {"promptTokenCount": 5, "candidatesTokenCount": 9, "thoughtsTokenCount": 4, "totalTokenCount": 14}
+    usage = answered(said({"text": "x"}), usageMetadata=counts)["usage"]
+    assert (usage["completion_tokens"], usage["total_tokens"]) == (9, 14)
+    assert usage["completion_tokens_details"] == {"reasoning_tokens": 4}
 
 
 # Streams

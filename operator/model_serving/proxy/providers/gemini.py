@@ -18,12 +18,21 @@ from msgspec import UNSET, Raw, UnsetType
 
 from model_serving.proxy.call import Call
 from model_serving.proxy.providers.base import Asked, Reply
-from model_serving.proxy.providers.chat import Chat, FunctionTool, JsonObject, JsonSchema, NamedTool, given, read_chat
+from model_serving.proxy.providers.chat import (
+    Chat,
+    Function,
+    FunctionTool,
+    JsonObject,
+    JsonSchema,
+    NamedTool,
+    given,
+    read_chat,
+)
 from model_serving.proxy.providers.completions import Completion, read_completion
 from model_serving.proxy.providers.events import TranslatedStream
 from model_serving.proxy.providers.features import Features, cannot_express
 from model_serving.proxy.providers.gemini_answers import read_reply
-from model_serving.proxy.providers.gemini_contents import Content, Part, contents_of, instruction_of
+from model_serving.proxy.providers.gemini_contents import Content, Part, conversation_of
 from model_serving.proxy.providers.gemini_media import Wire, resolution_of
 from model_serving.proxy.providers.gemini_stream import GeminiStream
 from model_serving.proxy.sse import EVENT_STREAM, StreamTranslator
@@ -42,7 +51,9 @@ CHAT_FEATURES = Features(
     | {"reasoning_effort", "thinking"},
     parts=frozenset(("image data", "image url", "audio", "file", "reasoning", "tool images")),
     notes=(
-        "system and developer messages become one instruction for the whole call, wherever they stand",
+        "system and developer messages become one instruction for the whole call, wherever they stand; a call of "
+        "nothing else sends them as what the user says",
+        "empty texts are left out, and messages of the model that follow each other are joined",
         "an image may be a `gs://` URL, or a public one that the vendor fetches; its path must end in an extension, "
         "for the vendor has to be told the media type; `detail` must be the same for all images",
         "`input_audio` and `file` as data; `filename`, `annotations` of earlier turns and the `name` of a "
@@ -181,9 +192,10 @@ class GeminiChat(_Gemini):
     def request(self, call: Call) -> list[bytes]:
         """One request."""
         chat = read_chat(call, self.features, self.provider)
+        contents, instruction = conversation_of(chat.messages, self.provider, late=_generation(self.model) >= 3)
         request = GenerateContent(
-            contents_of(chat.messages, self.provider, signed=_generation(self.model) >= 3),
-            instruction_of(chat.messages, self.provider),
+            contents,
+            instruction,
             [Tools(_declarations(chat.tools, self.provider))] if chat.tools else UNSET,
             _tool_config(chat),
             _filled(self._config(chat)),
@@ -229,11 +241,20 @@ def _declarations(tools: list[FunctionTool], provider: str) -> list[FunctionDecl
         if tool.cache_control is not None:
             raise cannot_express(f"tools[{number}].cache_control", provider)
     functions = [tool.function for tool in tools]
-    return [FunctionDeclaration(f.name, given(f.description), given(f.parameters)) for f in functions]
+    return [FunctionDeclaration(f.name, given(f.description), _parameters(f)) for f in functions]
+
+
+def _parameters(function: Function) -> Raw | UnsetType:
+    """The schema; one that says nothing is not sent, for the vendor wants an object's."""
+    schema = function.parameters
+    return UNSET if schema is None or bytes(schema) == b"{}" else schema
 
 
 def _tool_config(chat: Chat) -> ToolConfig | UnsetType:
-    """`VALIDATED` is AUTO with arguments after their schemas; ANY and NONE leave nothing to check."""
+    """`VALIDATED` is AUTO with arguments after their schemas; ANY and NONE leave nothing to check. Without tools there
+    is nothing to choose, and the vendor refuses to be told so."""
+    if not chat.tools and chat.tool_choice in ("auto", "none"):
+        return UNSET
     names: list[str] | UnsetType = UNSET
     strict = any(tool.function.strict for tool in chat.tools)
     match chat.tool_choice:
@@ -296,6 +317,8 @@ def _known(table: Mapping[str, T], effort: str, provider: str) -> T:
 
 
 def _generation(model: str) -> int:
-    """The number of the model's generation; 0 when its name does not tell."""
+    """The number of the model's generation; 0 when its name does not tell. What is latest is 3 at least."""
     found = _GENERATION.search(model)
-    return int(found.group(1)) if found else 0
+    if found is None:
+        return 3 if model.endswith("-latest") else 0
+    return int(found.group(1))

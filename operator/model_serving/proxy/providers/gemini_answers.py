@@ -8,6 +8,7 @@ Reference: https://cloud.google.com/vertex-ai/generative-ai/docs/reference/rest/
 from __future__ import annotations
 
 import re
+from hashlib import blake2b
 from typing import Any
 
 import msgspec
@@ -109,6 +110,7 @@ class Counts(_Wire):
     prompt_token_count: int | None = None
     candidates_token_count: int | None = None
     thoughts_token_count: int | None = None
+    total_token_count: int | None = None
     tool_use_prompt_token_count: int | None = None
     cached_content_token_count: int | None = None
 
@@ -184,14 +186,19 @@ def thought_of(part: Part) -> Thought | None:
 
 
 def called(part: Part, base: str, choice: int, number: int) -> Called:
-    """A call, with an id: the vendor's, else one that no other call of any answer has."""
+    """A call, with an id: the vendor's, else one that no other call of any answer has, and that is no longer than the
+    40 characters that OpenAI takes."""
     call = part.function_call
     assert call is not None
     extra = None
     if part.thought_signature is not None:
         extra = Raw(b'{"google":{"thought_signature":%b}}' % _encode(part.thought_signature))
     arguments = msgspec.json.format(bytes(call.args), indent=-1).decode()
-    return Called(call.id or f"{MINTED}{base}-{choice}-{number}", call.name, arguments, extra)
+    return Called(call.id or _minted(f"{base}-{choice}-{number}"), call.name, arguments, extra)
+
+
+def _minted(place: str) -> str:
+    return MINTED + blake2b(place.encode(), digest_size=12).hexdigest()
 
 
 def check_expressible(part: Part) -> None:
@@ -226,7 +233,9 @@ def usage_of(counts: Counts | None) -> Usage | None:
         return None
     thoughts = counts.thoughts_token_count or 0
     prompt = (counts.prompt_token_count or 0) + (counts.tool_use_prompt_token_count or 0)
-    completion = (counts.candidates_token_count or 0) + thoughts
+    candidates = counts.candidates_token_count or 0
+    held = thoughts and counts.total_token_count == prompt + candidates  # some models count thoughts as spoken, too
+    completion = candidates if held else candidates + thoughts
     if not prompt and not completion:
         return None
     return Usage(prompt, completion, counts.cached_content_token_count or 0, thoughts)

@@ -1,7 +1,8 @@
 """The conversation of a chat call as Gemini has it: contents made of parts, and the system's instruction. Pure.
 
 Used by `gemini.py`. Results of tools that follow each other become one content, in the order of the calls: calls may
-have no ids, and then only name and order tell which result is whose.
+have no ids, and then only name and order tell which result is whose. So do the model's messages that follow each other:
+the vendor wants a call right after what it answers. Empty texts are left out, for the vendor refuses them.
 
 Reference: https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference
 """
@@ -88,8 +89,21 @@ class Content(Wire):
 Numbered = tuple[int, Message]
 
 
-def instruction_of(messages: Sequence[Message], provider: str) -> Content | UnsetType:
-    """The instructions of the whole call, wherever they stand. InvalidParameter."""
+def conversation_of(
+    messages: Sequence[Message], provider: str, *, late: bool
+) -> tuple[list[Content], Content | UnsetType]:
+    """The turns, and the instruction of the whole call. Without a turn the instruction is one: the vendor wants one.
+
+    `late`: Gemini 3 or later, which demands signatures of its thoughts, and takes ids of calls. InvalidParameter."""
+    contents = _contents(messages, provider, late)
+    instruction = _instruction(messages, provider)
+    if not contents and instruction is not UNSET:
+        return [Content(instruction.parts, "user")], UNSET
+    return contents, instruction
+
+
+def _instruction(messages: Sequence[Message], provider: str) -> Content | UnsetType:
+    """Wherever they stand."""
     parts: list[Part] = []
     for number, message in enumerate(messages):
         if isinstance(message, System | Developer):
@@ -99,23 +113,26 @@ def instruction_of(messages: Sequence[Message], provider: str) -> Content | Unse
     return Content(parts) if parts else UNSET
 
 
-def contents_of(messages: Sequence[Message], provider: str, *, signed: bool) -> list[Content]:
-    """The turns. `signed`: the model demands signatures of its thoughts. InvalidParameter."""
+def _contents(messages: Sequence[Message], provider: str, late: bool) -> list[Content]:
     said = ((n, message) for n, message in enumerate(messages) if not isinstance(message, System | Developer))
     contents: list[Content] = []
     called: dict[str, tuple[int, str]] = {}
     for is_result, group in groupby(said, lambda pair: isinstance(pair[1], Tool)):
         if is_result:
-            contents.append(Content(_results(group, called, provider), "user"))
+            contents.append(Content(_results(group, called, provider, late), "user"))
             continue
         for number, message in group:
             field = f"messages[{number}]"
             if isinstance(message, User):
                 _nameless(message.name, field, provider)
-                contents.append(Content(_user_parts(message.content, f"{field}.content", provider), "user"))
+                parts = _user_parts(message.content, f"{field}.content", provider)
+                contents += [Content(parts, "user")] if parts else []
             elif isinstance(message, Assistant):
-                parts = _assistant_parts(message, field, provider, signed)
-                contents += [Content(parts, "model")] if parts else []
+                parts = _assistant_parts(message, field, provider, late)
+                if contents and contents[-1].role == "model":
+                    contents[-1].parts += parts
+                elif parts:
+                    contents.append(Content(parts, "model"))
                 calls = enumerate(message.tool_calls or ())
                 called |= {call.id: (position, call.function.name) for position, call in calls}
     return contents
@@ -135,16 +152,17 @@ def _uncached(
 
 def _texts(content: str | list[TextPart], field: str, provider: str) -> list[Part]:
     if isinstance(content, str):
-        return [Part(text=content)]
+        content = [TextPart(content)]
     for number, part in enumerate(content):
         _uncached(part, f"{field}[{number}]", provider)
-    return [Part(text=part.text) for part in content]
+    return [Part(text=part.text) for part in content if part.text]
 
 
 def _user_parts(content: str | list[UserPart], field: str, provider: str) -> list[Part]:
     if isinstance(content, str):
-        return [Part(text=content)]
-    return [_user_part(part, f"{field}[{number}]", provider) for number, part in enumerate(content)]
+        return [Part(text=content)] if content else []
+    parts = [_user_part(part, f"{field}[{number}]", provider) for number, part in enumerate(content)]
+    return [part for part in parts if part.text != ""]
 
 
 def _user_part(part: UserPart, field: str, provider: str) -> Part:
@@ -164,7 +182,7 @@ def _user_part(part: UserPart, field: str, provider: str) -> Part:
     return Part(inline_data=media.inline_data, file_data=media.file_data)
 
 
-def _assistant_parts(message: Assistant, field: str, provider: str, signed: bool) -> list[Part]:
+def _assistant_parts(message: Assistant, field: str, provider: str, late: bool) -> list[Part]:
     _nameless(message.name, field, provider)
     parts = [Part(text=message.reasoning_content, thought=True)] if message.reasoning_content else []
     content = [TextPart(message.content)] if isinstance(message.content, str) else message.content or ()
@@ -181,7 +199,10 @@ def _assistant_parts(message: Assistant, field: str, provider: str, signed: bool
     if message.refusal:
         parts.append(Part(text=message.refusal))
     for number, call in enumerate(message.tool_calls or ()):
-        parts.append(_call(call, f"{field}.tool_calls[{number}]", provider, signed and number == 0))
+        called = _call(call, f"{field}.tool_calls[{number}]", provider, late)
+        if late and number == 0 and called.thought_signature is UNSET:
+            called.thought_signature = UNSIGNED
+        parts.append(called)
     return parts
 
 
@@ -214,21 +235,22 @@ class _Extra(msgspec.Struct, forbid_unknown_fields=True):
 _EXTRA = msgspec.json.Decoder(_Extra)
 
 
-def _call(call: ToolCall, field: str, provider: str, signed: bool) -> Part:
+def _call(call: ToolCall, field: str, provider: str, late: bool) -> Part:
     _uncached(call, field, provider)
     extra = None if call.extra_content is None else read_field(f"{field}.extra_content", call.extra_content, _EXTRA)
     signature = extra.google.thought_signature if extra is not None and extra.google is not None else None
     return Part(
-        function_call=FunctionCall(call.function.name, arguments_object(call, field), _own_id(call.id)),
-        thought_signature=given(signature or (UNSIGNED if signed else None)),
+        function_call=FunctionCall(call.function.name, arguments_object(call, field), _own_id(call.id, late)),
+        thought_signature=given(signature or None),
     )
 
 
-def _own_id(id: str) -> str | UnsetType:
-    return UNSET if not id or id.startswith(MINTED) else id
+def _own_id(id: str, late: bool) -> str | UnsetType:
+    """An id, where the vendor takes one: with models before Gemini 3 it refuses calls that have it."""
+    return id if late and id and not id.startswith(MINTED) else UNSET
 
 
-def _results(group: Iterable[Numbered], called: Mapping[str, tuple[int, str]], provider: str) -> list[Part]:
+def _results(group: Iterable[Numbered], called: Mapping[str, tuple[int, str]], provider: str, late: bool) -> list[Part]:
     found: list[tuple[int, Part]] = []
     for number, message in group:
         assert isinstance(message, Tool)
@@ -237,7 +259,9 @@ def _results(group: Iterable[Numbered], called: Mapping[str, tuple[int, str]], p
         if not name:
             path = f"{field}.tool_call_id"
             raise InvalidParameter(f"{path}: no earlier message has a tool call of this id", parameter=path)
-        found.append((position, Part(function_response=_result(message, name, field, provider))))
+        response = _result(message, name, field, provider)
+        response.id = _own_id(message.tool_call_id, late)
+        found.append((position, Part(function_response=response)))
     return [part for _, part in sorted(found, key=lambda pair: pair[0])]
 
 
@@ -251,4 +275,4 @@ def _result(message: Tool, name: str, field: str, provider: str) -> FunctionResp
             texts.append(part.text)
         else:
             media.append(media_of(part.image_url.url, f"{path}.image_url.url"))
-    return FunctionResponse(name, Output("\n".join(texts)), _own_id(message.tool_call_id), media or UNSET)
+    return FunctionResponse(name, Output("\n".join(texts)), parts=media or UNSET)
