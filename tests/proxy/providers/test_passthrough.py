@@ -70,6 +70,33 @@ def test_a_stream_always_asks_openai_for_usage(given: dict[str, Any], sent: dict
     assert body["stream_options"] == sent
 
 
+def azure(version: str, base: str = "https://r.openai.azure.com") -> Target:
+    return openai(openai_api_type="azure", openai_api_base=base, openai_deployment_name="d", openai_api_version=version)
+
+
+@pytest.mark.parametrize(
+    ("version", "asked"),
+    [
+        pytest.param("2023-05-15", False, id="of Databricks' examples"),
+        pytest.param("2024-06-01", False, id="the last that refuses the field"),
+        pytest.param("2024-08-01-preview", True, id="the first that takes it"),
+        pytest.param("2024-10-21", True, id="a later one"),
+        pytest.param("preview", True, id="no date"),
+    ],
+)
+def test_azure_is_asked_for_usage_where_its_version_knows_the_field(version: str, asked: bool) -> None:
+    target = azure(version)
+    assert ("stream_options" in sent_body(target, _stream({}))) is asked
+    own = sent_body(target, _stream({"stream_options": {"include_usage": True}}))
+    assert own["stream_options"] == {"include_usage": True}
+
+
+@pytest.mark.parametrize("end", ["", "/", "/openai", "/openai/"])
+def test_azures_base_may_end_in_openai(end: str) -> None:
+    url = "https://r.openai.azure.com/openai/deployments/d/chat/completions?api-version=2024-10-21"
+    assert OPENAI.url(azure("2024-10-21", f"https://r.openai.azure.com{end}"), False) == url
+
+
 def _stream(given: dict[str, Any]) -> Call:
     return call(True, messages=[], **given)
 

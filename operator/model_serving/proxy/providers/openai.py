@@ -5,6 +5,7 @@ References: https://platform.openai.com/docs/api-reference, https://learn.micros
 
 from __future__ import annotations
 
+import re
 from urllib.parse import quote
 
 from model_serving.proxy.call import CHAT, COMPLETIONS, EMBEDDINGS
@@ -18,6 +19,9 @@ from model_serving.proxy_config import Target
 DEFAULT_BASE = "https://api.openai.com/v1"
 PATHS = {CHAT: "/chat/completions", COMPLETIONS: "/completions", EMBEDDINGS: "/embeddings"}
 AZURE_SCOPE = "https://cognitiveservices.azure.com/.default"
+AZURE_COUNTS = "2024-08-01"
+"""The first version of Azure's API whose streams tell their usage: earlier ones refuse `stream_options`."""
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
 class OpenAI:
@@ -27,7 +31,7 @@ class OpenAI:
     tasks = frozenset(PATHS)
 
     def url(self, target: Target, stream: bool) -> str:
-        """Base URL and path of the task; on Azure the deployment's."""
+        """Base URL and path of the task; on Azure the deployment's, whether or not the base ends in `/openai`."""
         settings = target.settings
         base = settings.get("openai_api_base", DEFAULT_BASE).rstrip("/")
         if not _is_azure(target):
@@ -36,7 +40,7 @@ class OpenAI:
         if not deployment or not version or "openai_api_base" not in settings:
             raise ValueError("Azure needs openai_api_base, openai_deployment_name and openai_api_version")
         path = f"/openai/deployments/{path_segment(deployment)}{PATHS[target.task]}"
-        return f"{base}{path}?api-version={quote(version, safe='')}"
+        return f"{base.removesuffix('/openai')}{path}?api-version={quote(version, safe='')}"
 
     def scheme(self, target: Target) -> Scheme:
         """A bearer token; on Azure a header of its own, or a token of Entra ID."""
@@ -58,8 +62,11 @@ class OpenAI:
         return [("openai-organization", organization)] if organization else []
 
     def dialect(self, target: Target) -> Dialect:
-        """OpenAI's own; on Azure the path names the model."""
-        return OpenAIDialect("" if _is_azure(target) else target.model, counts=True)
+        """OpenAI's own; on Azure the path names the model, and not every version tells the usage of streams."""
+        if not _is_azure(target):
+            return OpenAIDialect(target.model, counts=True)
+        date = _DATE.match(target.settings.get("openai_api_version", ""))
+        return OpenAIDialect("", counts=date is None or date.group() >= AZURE_COUNTS)
 
     def error(self, status: int, body: bytes, retry_after: float | None) -> ProviderError:
         """Its body, wrapped."""
