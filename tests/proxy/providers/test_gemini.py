@@ -284,12 +284,14 @@ def test_a_signature_goes_back_on_what_it_stood_on() -> None:
     call = CALL | {"extra_content": {"google": {"thought_signature": "c2ln"}}}
     signed = {"type": "reasoning", "summary": [{"type": "summary_text", "text": "", "signature": "dGV4dA=="}]}
     turns = [
+        {"role": "assistant", "tool_calls": [call]},
         {"role": "assistant", "content": [signed, {"type": "text", "text": "x"}]},
         {"role": "assistant", "content": [signed]},
     ]
-    contents = sent(chat(HI, {"role": "assistant", "tool_calls": [call]}, *turns), "gemini-3-pro")["contents"]
-    assert [content["parts"][0]["thoughtSignature"] for content in contents[1:]] == ["c2ln", "dGV4dA==", "dGV4dA=="]
-    assert [content["parts"][0].get("text") for content in contents[2:]] == ["x", ""]
+    contents = sent(chat(HI, *turns), "gemini-3-pro")["contents"]
+    parts = contents[1]["parts"]
+    assert [part["thoughtSignature"] for part in parts] == ["c2ln", "dGV4dA==", "dGV4dA=="]
+    assert [part.get("text") for part in parts] == [None, "x", ""]
 
 
 # Answers
