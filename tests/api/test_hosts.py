@@ -27,6 +27,7 @@ from model_serving.api.hosts import URL_FIELDS, HostClass, Leave, classify, refu
         ("169.254.169.254", HostClass.NEVER),
         ("[fe80::1]", HostClass.NEVER),
         ("[fd00:ec2::254]", HostClass.NEVER),
+        ("[fd00:ec2::23]", HostClass.NEVER),
         ("100.100.100.200", HostClass.NEVER),
         ("168.63.129.16", HostClass.NEVER),
         ("255.255.255.255", HostClass.NEVER),

@@ -29,6 +29,7 @@ PUBLIC, PRIVATE, LOOPBACK, NEVER = HostClass.PUBLIC, HostClass.PRIVATE, HostClas
         ("127.0.0.1", LOOPBACK), ("127.8.8.8", LOOPBACK), ("::1", LOOPBACK), ("::ffff:127.0.0.1", LOOPBACK),
         ("169.254.169.254", NEVER), ("::ffff:169.254.169.254", NEVER), ("64:ff9b::a9fe:a9fe", NEVER),
         ("2002:a9fe:a9fe::", NEVER), ("fe80::1", NEVER), ("fe80::1%eth0", NEVER), ("fd00:ec2::254", NEVER),
+        ("fd00:ec2::23", NEVER), ("fd20:ce::254", NEVER),
         ("100.100.100.200", NEVER), ("168.63.129.16", NEVER), ("0.0.0.0", NEVER), ("::", NEVER),
         ("224.0.0.1", NEVER), ("ff02::1", NEVER), ("255.255.255.255", NEVER), ("240.0.0.1", NEVER),
         ("64:ff9b:1::a00:1", NEVER), ("fec0::1", NEVER), ("::ffff:0:a00:1", NEVER), ("::a00:1", NEVER), ("::2", NEVER),
@@ -157,8 +158,10 @@ def test_urls_are_split(url: str, host: str, path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["", "h/v1", "ftp://h", "https://", "https://u:p@h/", "https://h/#x", "https://h:99999/"]
-)
+    "url",
+    ["", "h/v1", "ftp://h", "https://", "https://u:p@h/", "https://h/#x", "https://h:99999/"]
+    + ["https://metadata.g\u00baog/", "https://h/\u00e9", "https://h/a b", "https://h\x00/"],
+)  # the first of the last is `metadata.goog` to who looks it up, and another name to who judges it
 def test_what_is_no_url_is_refused(url: str) -> None:
     with pytest.raises(ValueError):
         split_url(url, Leave.LOCAL)

@@ -49,6 +49,7 @@ NEVER_RANGES = (
     "64:ff9b::/96",  # addresses that hold an IPv4 address: it would escape the ranges above
     "2001::/32",
     "2002::/16",
+    "fd00:ec2::23/128",  # identity of pods at Amazon
     "fd00:ec2::254/128",  # metadata at Amazon
     "fd20:ce::254/128",  # metadata at Google
     "fe80::/10",

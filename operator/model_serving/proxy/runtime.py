@@ -178,15 +178,15 @@ def split_url(url: str, leave: Leave) -> tuple[Origin, str, str]:
         raise ValueError("the URL must start with https:// and name a host")
     if parts.username is not None or parts.fragment:
         raise ValueError("the URL may hold neither credentials nor a fragment")
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    if not (parts.netloc + path).isascii() or any(char <= " " for char in parts.netloc + path):
+        raise ValueError("the URL may hold neither blanks nor characters outside ASCII")  # a name has one spelling
     https = parts.scheme == "https"
     origin = Origin(https, parts.hostname, parts.port or (443 if https else 80), leave.value)
-    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return origin, parts.netloc, path
 
 
 def _request_head(host: str, path: str, extra: Sequence[tuple[str, str]]) -> bytes:
-    if not path.isascii() or any(char <= " " for char in path + host):
-        raise ValueError("the URL may hold neither blanks nor characters outside ASCII")
     lines = [
         b"POST %b HTTP/1.1" % path.encode(),
         b"host: %b" % clean_value(host),

@@ -45,8 +45,6 @@ def rendered(request: TokenRequest, leave: Leave) -> tuple[Origin, bytes]:
     origin, host, path = split_url(request.url, leave)
     if refusal := scheme_refusal(origin.https, leave):
         raise ValueError(refusal)
-    if not path.isascii() or any(char <= " " for char in path + host):
-        raise ValueError("the URL may hold neither blanks nor characters outside ASCII")
     headers = {"host": host, "user-agent": USER_AGENT.decode(), "accept": "application/json"}
     headers |= {name.lower(): value for name, value in request.headers}
     headers |= {"accept-encoding": "identity", "connection": "close"}  # the next one comes in an hour
