@@ -69,7 +69,7 @@ _ALLOWED = {
 def host_class(text: str) -> HostClass:
     """The class of an IP address. ValueError when the text is none."""
     address = _address(text)
-    if address in _METADATA or address in _IDENTITY or address.is_link_local or address.is_unspecified or address.is_multicast:
+    if address in _METADATA | _IDENTITY or address.is_link_local or address.is_unspecified or address.is_multicast:
         return HostClass.NEVER
     if address.is_loopback:
         return HostClass.LOOPBACK
