@@ -200,6 +200,8 @@ class EntryState(StrEnum):
     STARTING = "starting"
     """On its first start: calls are held for a while."""
     NOT_READY = "not_ready"
+    NOT_SUPPORTED = "not_supported"
+    """Not ready, and waiting will not change that: it asks for what is not done here."""
 
 
 class Entry(msgspec.Struct, frozen=True):

@@ -27,7 +27,7 @@ def status(ready: str, reason: str, *more: str) -> EndpointStatus:
         pytest.param(status("False", "Progressing", "Reconciling"), [], "starting", "words", id="calls are held"),
         pytest.param(status("False", "Recovering", "Reconciling"), [], "starting", "words", id="and while it recovers"),
         pytest.param(status("False", "SecretNotFound", "Reconciling"), [], "not_ready", "words", id="not for a Secret"),
-        pytest.param(status("False", "NotSupported", "Stalled"), [], "not_ready", "words", id="not for the impossible"),
+        pytest.param(status("False", "NotSupported", "Stalled"), [], "not_supported", "words", id="nor for ever"),
     ],
 )
 def test_the_state_of_an_endpoint(given: EndpointStatus, addresses: list[str], state: str, message: str) -> None:

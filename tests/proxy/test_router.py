@@ -126,6 +126,7 @@ class _Open:
         pytest.param("/serving-endpoints/ep/invocations", {}, 401, "UNAUTHENTICATED", id="unknown token"),
         pytest.param("/serving-endpoints/ep/invocations", {"authorization": ""}, 401, "UNAUTHENTICATED", id="no token"),
         pytest.param("/serving-endpoints/down/invocations", AUTH, 503, "TEMPORARILY_UNAVAILABLE", id="not ready"),
+        pytest.param("/serving-endpoints/palm/invocations", AUTH, 501, "NOT_IMPLEMENTED", id="never to be served"),
         pytest.param("/serving-endpoints/none/invocations", AUTH, 503, "TEMPORARILY_UNAVAILABLE", id="no address"),
         pytest.param("/serving-endpoints/dead/invocations", AUTH, 503, "TEMPORARILY_UNAVAILABLE", id="nobody listens"),
     ],
@@ -137,6 +138,7 @@ async def test_what_cannot_be_routed_is_refused(
         front,
         ep=entry(1),
         down=entry(state=EntryState.NOT_READY, message="Secret vendor is missing"),
+        palm=entry(state=EntryState.NOT_SUPPORTED, message="Google has retired the PaLM API"),
         none=entry(),
         dead=entry(1),
     )
@@ -147,6 +149,9 @@ async def test_what_cannot_be_routed_is_refused(
         assert int(answer.headers["retry-after"]) >= 1
     if "down" in path:
         assert "Secret vendor is missing" in answer.json["message"]
+    if "palm" in path:
+        assert "retired the PaLM API" in answer.json["message"]
+        assert "retry-after" not in answer.headers and answer.headers["x-should-retry"] == "false"
 
 
 async def test_the_wrong_method_is_405_with_allow(front: Running) -> None:

@@ -25,6 +25,8 @@ def table_entry(status: EndpointStatus, grants: Sequence[Grant], reach: Reach) -
     ready = conditions.get(ConditionType.READY)
     hopeless = ConditionType.STALLED in conditions or (ready is not None and ready.reason == Reason.SECRET_NOT_FOUND)
     waiting = EntryState.NOT_READY if hopeless else EntryState.STARTING
+    if ready is not None and ready.reason == Reason.NOT_SUPPORTED:
+        waiting = EntryState.NOT_SUPPORTED
     return Entry(
         addresses=list(reach.addresses),
         state=EntryState.READY if reach.addresses else waiting,

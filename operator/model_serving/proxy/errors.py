@@ -4,7 +4,7 @@
     ├── BadRequest 400 · InvalidParameter 400 · Unauthenticated 401 · PermissionDenied 403
     ├── EndpointNotFound 404 · MethodNotAllowed 405
     ├── LimitExceeded 429 · Overloaded 429
-    ├── Unavailable 503 · DeadlineExceeded 504
+    ├── NotServed 501 · Unavailable 503 · DeadlineExceeded 504
     └── ProviderError: the provider's own answer
 
 Two formats of body: Databricks' (`error_code`, `message`), and on OpenAI's routes the same with an `error` object
@@ -44,6 +44,10 @@ _OPENAI_TYPES = {
     404: "not_found_error",
     429: "rate_limit_exceeded",
 }
+
+
+DO_NOT_RETRY = (b"x-should-retry", b"false")
+"""Tells clients not to repeat, where the status alone would make them; the openai package obeys it."""
 
 
 class ProxyError(Exception):
@@ -168,6 +172,16 @@ class Overloaded(ProxyError):
     error_code = "RESOURCE_EXHAUSTED"
 
 
+class NotServed(ProxyError):
+    """The endpoint asks for what is not done here, such as a provider that is retired: waiting changes nothing."""
+
+    status = 501
+    error_code = "NOT_IMPLEMENTED"
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        return [*super().headers(), DO_NOT_RETRY]
+
+
 class Unavailable(ProxyError):
     """Not ready, or the upstream cannot be reached, or it broke off."""
 
@@ -219,9 +233,8 @@ class ProviderError(ProxyError):
         self._body = body
 
     def headers(self) -> list[tuple[bytes, bytes]]:
-        """What tells clients not to repeat, where the status alone would make them."""
         vain = not self.retry and (self.status in (408, 409, 429) or self.status >= 500)
-        return [*super().headers(), *([(b"x-should-retry", b"false")] if vain else [])]
+        return [*super().headers(), *([DO_NOT_RETRY] if vain else [])]
 
     def scrub(self, clean: Callable[[bytes], bytes]) -> None:
         super().scrub(clean)

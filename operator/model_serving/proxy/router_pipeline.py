@@ -13,7 +13,7 @@ from model_serving.proxy.access import Access
 from model_serving.proxy.auth import Principal
 from model_serving.proxy.call import decode_object, model_of, route_of
 from model_serving.proxy.discovery import Discovery, scheme_of
-from model_serving.proxy.errors import EndpointNotFound, Overloaded, ProxyError, Unauthenticated, Unavailable
+from model_serving.proxy.errors import EndpointNotFound, NotServed, Overloaded, ProxyError, Unauthenticated, Unavailable
 from model_serving.proxy.http.exchange import Exchange, Unwanted
 from model_serving.proxy.http.head import JSON, JSON_HEAD, lines
 from model_serving.proxy.http.memory import SMALL_BYTES
@@ -176,6 +176,8 @@ class RouterPipeline:
         if entry.state is EntryState.STARTING:
             self._hold(passing)
             return
+        if entry.state is EntryState.NOT_SUPPORTED:
+            raise NotServed(f"endpoint {passing.endpoint} is not supported: {entry.message}")
         if entry.state is EntryState.NOT_READY:
             reason = entry.message or "its last start failed"
             raise Unavailable(f"endpoint {passing.endpoint} is not ready: {reason}", retry_after=5.0)
