@@ -153,7 +153,7 @@ async def test_a_provider_that_is_not_there_is_503_with_a_reason(files: Files) -
         with pytest.raises(openai.InternalServerError) as caught:
             await ask(client)
     assert (caught.value.status_code, caught.value.code) == (503, "TEMPORARILY_UNAVAILABLE")
-    assert "cannot be reached" in caught.value.message
+    assert "at 127.0.0.1:1 cannot be reached: the connection is refused" in caught.value.message
 
 
 SIZED = b"%x\r\n%b\r\n" % (len(CHUNK), CHUNK)

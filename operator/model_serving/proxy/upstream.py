@@ -160,7 +160,8 @@ class TargetCall:
         if failure.cause is Cause.FORBIDDEN:
             return Unavailable(f"served entity {entity} may not be called: {failure.detail}", retry_after=5.0)
         if failure.cause is Cause.CONNECT:
-            return Unavailable(f"the provider of served entity {entity} cannot be reached: {failure.detail}")
+            place = f"served entity {entity} at {self._place.host}"
+            return Unavailable(f"the provider of {place} cannot be reached: {failure.detail}")
         return Unavailable(f"the provider of served entity {entity} failed: {failure.detail}")
 
     def refused(self, error: ProxyError) -> Answer:
