@@ -139,7 +139,8 @@ def _credential_finding(report: CredentialReport) -> Finding:
     if report.problem == CREDENTIAL_MISSING:
         text = f"Secret {report.secret} with key {report.key} does not exist: create the Secret, or add the key to it"
         return Finding(Reason.SECRET_NOT_FOUND, text)
-    return Finding(Cause.SECRET_INVALID, f"key {report.key} of Secret {report.secret} is {report.problem}: correct it")
+    text = f"correct the key {report.key} of Secret {report.secret}, which is {report.problem}"
+    return Finding(Cause.SECRET_INVALID, text)
 
 
 def _ordered(findings: list[Finding]) -> tuple[Finding, ...]:

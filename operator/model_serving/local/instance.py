@@ -133,7 +133,7 @@ def _lack(report: CredentialReport, secrets: Path) -> Finding:
     elif report.problem == CREDENTIAL_MISSING:
         text = f"Secret {report.secret} has no key {report.key}: add it where the Secret was made"
     else:
-        text = f"key {report.key} of Secret {report.secret} is {report.problem}: correct it"
+        text = f"correct the key {report.key} of Secret {report.secret}, which is {report.problem}"
         return Finding(Cause.SECRET_INVALID, text)
     return Finding(Reason.SECRET_NOT_FOUND, text)
 
