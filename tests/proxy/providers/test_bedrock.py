@@ -196,6 +196,13 @@ def test_a_frame_that_would_be_huge_is_refused_before_it_is_collected() -> None:
         Frames().feed(huge[:100])
 
 
+def test_a_head_that_would_be_huge_is_refused_before_it_is_remembered() -> None:
+    head = b"\x01y\x06\xff\xff" + bytes(0xFFFF)
+    assert Frames().feed(framed_bytes(head, b"{}"))
+    with pytest.raises(Unavailable, match="damaged"):
+        Frames().feed(framed_bytes(head * 3, b"{}"))
+
+
 def test_headers_of_other_types_are_passed_over() -> None:
     """Numbers, times, bytes: none of them is needed, any may come."""
     head = b"\x01t\x00" + b"\x01f\x01" + b"\x01b\x02\x05" + b"\x01s\x03\x00\x05" + b"\x01i\x04" + bytes(4)

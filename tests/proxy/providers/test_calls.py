@@ -156,6 +156,12 @@ def test_embeddings_are_written_as_numbers_or_as_their_bytes() -> None:
         assert found == vectors
 
 
+def test_numbers_that_do_not_fit_are_the_providers_fault() -> None:
+    asked = Asked(call(EMBEDDINGS, input=["a"], encoding_format="base64"), "m", "id", 1)
+    with pytest.raises(Unavailable, match="beyond 32 bits"):
+        write_embeddings(asked, [[1e39]], None)
+
+
 def test_too_few_embeddings_are_no_answer() -> None:
     asked = Asked(call(EMBEDDINGS, input=["a", "b"]), "m", "id", 1)
     with pytest.raises(Unavailable, match="1 embeddings for 2 texts"):

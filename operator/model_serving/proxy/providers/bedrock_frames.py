@@ -20,6 +20,8 @@ from model_serving.proxy.sse import MAX_EVENT_BYTES
 
 STREAM_TYPE = b"application/vnd.amazon.eventstream"
 ERROR = b"!"
+MAX_HEAD_BYTES = 128 * 1024
+"""As AWS' own tools have it; what heads mean is remembered."""
 
 _PRELUDE = struct.Struct(">III")
 _CHECKSUM = struct.Struct(">I")
@@ -74,6 +76,8 @@ def _lengths(data: bytes, start: int) -> tuple[int, int]:
     """How long a frame is, and its headers."""
     total, head, checksum = _PRELUDE.unpack_from(data, start)
     if crc32(data[start : start + 8]) != checksum or not _AROUND + head <= total <= MAX_EVENT_BYTES:
+        raise _damaged()
+    if head > MAX_HEAD_BYTES:
         raise _damaged()
     return total, head
 

@@ -98,4 +98,7 @@ def _in_base64(call: Call) -> bool:
 
 def _base64(vector: Sequence[float]) -> str:
     """Little-endian numbers of 32 bits."""
-    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
+    try:
+        return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
+    except OverflowError:
+        raise Unavailable("the provider sent an embedding with a number beyond 32 bits") from None
