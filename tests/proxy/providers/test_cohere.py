@@ -71,6 +71,37 @@ def test_its_key_is_a_bearer_token() -> None:
     assert COHERE.scheme(target()) == Bearer(KEY)
 
 
+def sent(*messages: Any) -> Any:
+    """The messages that the vendor gets."""
+    return json.loads(dialect().request(asked(messages=list(messages)).call)[0])["messages"]
+
+
+HELLO = {"role": "user", "content": "hello"}
+
+
+@pytest.mark.parametrize(
+    "silent",
+    [
+        pytest.param({"role": "assistant", "content": ""}, id="an empty answer"),
+        pytest.param({"role": "assistant", "content": None, "refusal": None}, id="no content"),
+        pytest.param({"role": "system", "content": ""}, id="an empty instruction"),
+    ],
+)
+def test_turns_that_say_nothing_are_left_out(silent: Any) -> None:
+    assert sent(HELLO, silent, HELLO) == [HELLO, HELLO]
+
+
+def test_a_call_without_arguments_goes_back_with_an_empty_object() -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "look", "arguments": ""}}
+    assert sent(HELLO, {"role": "assistant", "tool_calls": [call]})[1]["tool_calls"][0]["function"]["arguments"] == "{}"
+
+
+def test_the_media_type_of_a_jpeg_is_its_proper_one() -> None:
+    image = {"type": "image_url", "image_url": {"url": "data:image/jpg;base64,AAAA"}}
+    (turn,) = sent({"role": "user", "content": [image]})
+    assert turn["content"][0]["image_url"]["url"] == "data:image/jpeg;base64,AAAA"
+
+
 @pytest.mark.parametrize(
     ("told", "reason"),
     [

@@ -30,6 +30,7 @@ from model_serving.proxy.providers.cohere_stream import CohereStream
 from model_serving.proxy.providers.completions import Completion, read_completion
 from model_serving.proxy.providers.events import TranslatedStream
 from model_serving.proxy.providers.features import Features, cannot_express
+from model_serving.proxy.providers.schemas import described_schema
 from model_serving.proxy.sse import EVENT_STREAM, StreamTranslator
 
 COMMON_FIELDS = frozenset(
@@ -53,13 +54,14 @@ CHAT_FEATURES = Features(
         "`tool_choice`: a function's name when that is the only tool, which then must be called",
         "`strict` of tools is one switch for all: `strict_tools`",
         "text that a model says before tool calls is Cohere's `tool_plan`, there and back",
-        "`response_format`: a schema is always held to; its `name` is left out",
+        "`response_format`: a schema is always held to; its `name` is left out; a `description` becomes the schema's",
         "`logprobs`: for pieces of text as Cohere cuts them, several tokens counting as one; no `top_logprobs`",
         "`reasoning_effort`: `none` and `high`; `thinking`: not `adaptive`",
         "`reasoning_content` and thoughts in Databricks' form go back as thoughts, without signatures, which only the "
         "vendor can read that made them; thoughts that nobody else can read are refused",
         "`annotations`, another vendor's `extra_content` and a tool message's `name` are left out of earlier turns",
-        "a `refusal` of an earlier turn goes back as text",
+        "a `refusal` of an earlier turn goes back as text; instructions and turns of the model that say nothing are "
+        "left out",
         "`usage` counts the tokens that the model read and wrote (`tokens`), which are more than those billed",
     ),
 )
@@ -206,10 +208,7 @@ def _format(chat: Chat) -> _Format | None:
         case JsonObject():
             return _Format("json_object")
         case JsonSchema(json_schema=told):
-            if told.description is not None:
-                field = "response_format.json_schema.description"
-                raise cannot_express(field, NAME, "say it in a message or in the schema")
-            return _Format("json_object", told.schema)
+            return _Format("json_object", described_schema(told, NAME))
     return None
 
 

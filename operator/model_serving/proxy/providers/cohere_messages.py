@@ -114,8 +114,15 @@ class Tools(msgspec.Struct, gc=False):
 
 
 def turns_of(messages: Sequence[Message]) -> list[Turn]:
-    """The messages, one turn each. InvalidParameter for what has no place."""
-    return [_turn(message, f"messages[{number}]") for number, message in enumerate(messages)]
+    """The messages, one turn each, without those that say nothing. InvalidParameter for what has no place."""
+    turns = [_turn(message, f"messages[{number}]") for number, message in enumerate(messages)]
+    return [turn for turn in turns if not _is_silent(turn)]
+
+
+def _is_silent(turn: Turn) -> bool:
+    """Whether a turn says nothing: an answer may have been empty, and comes back with the next call, but the vendor
+    refuses it."""
+    return turn.role in ("assistant", "system") and not turn.content and not turn.tool_calls
 
 
 def tools_of(chat: Chat) -> Tools:
@@ -172,7 +179,8 @@ def _part(part: UserPart, at: str, images: bool) -> Text | Image:
     if isinstance(part, TextPart):
         return Text(part.text)
     if isinstance(part, ImagePart) and images:
-        return Image(ImageUrl(part.image_url.url, part.image_url.detail))
+        url = part.image_url.url
+        return Image(ImageUrl(url.replace("data:image/jpg;", "data:image/jpeg;", 1), part.image_url.detail))
     raise cannot_express(at, NAME)
 
 
@@ -218,5 +226,5 @@ def _calls(message: Assistant, at: str) -> list[ToolCall] | None:
         if call.cache_control is not None:
             raise cannot_express(f"{at}.tool_calls[{number}].cache_control", NAME)
     return [
-        ToolCall(call.id, "function", Called(call.function.name, call.function.arguments)) for call in calls
+        ToolCall(call.id, "function", Called(call.function.name, call.function.arguments or "{}")) for call in calls
     ] or None

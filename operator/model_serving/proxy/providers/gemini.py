@@ -35,6 +35,7 @@ from model_serving.proxy.providers.gemini_answers import read_reply
 from model_serving.proxy.providers.gemini_contents import Content, Part, conversation_of
 from model_serving.proxy.providers.gemini_media import Wire, resolution_of
 from model_serving.proxy.providers.gemini_stream import GeminiStream
+from model_serving.proxy.providers.schemas import described_schema
 from model_serving.proxy.sse import EVENT_STREAM, StreamTranslator
 
 T = TypeVar("T")
@@ -78,7 +79,6 @@ BUDGETS = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 2457
 LEVELS = {"minimal": "MINIMAL", "low": "LOW", "medium": "MEDIUM", "high": "HIGH", "xhigh": "XHIGH"}
 """The same for later models."""
 _GENERATION = re.compile(r"gemini-(\d+)")
-_OBJECT = msgspec.json.Decoder(dict[str, Raw])
 _encode = msgspec.json.Encoder().encode
 
 
@@ -212,7 +212,7 @@ class GeminiChat(_Gemini):
         if isinstance(chat.response_format, JsonObject | JsonSchema):
             config.response_mime_type = "application/json"
         if isinstance(chat.response_format, JsonSchema):
-            config.response_json_schema = _schema(chat.response_format, self.provider)
+            config.response_json_schema = given(described_schema(chat.response_format.json_schema, self.provider))
         config.media_resolution = resolution_of(chat.messages, self.provider)
         config.thinking_config = _thinking(chat, self.model, self.provider)
         return config
@@ -271,23 +271,6 @@ def _tool_config(chat: Chat) -> ToolConfig | UnsetType:
                 return UNSET
             mode = "VALIDATED"
     return ToolConfig(FunctionCallingConfig(mode, names))
-
-
-def _schema(format: JsonSchema, provider: str) -> Raw | UnsetType:
-    """The schema, with the description that stands beside it."""
-    told = format.json_schema
-    if told.schema is None:
-        return UNSET
-    if told.description is None:
-        return told.schema
-    field = "response_format.json_schema"
-    try:
-        schema = _OBJECT.decode(told.schema)
-    except (msgspec.DecodeError, RecursionError):
-        raise cannot_express(f"{field}.description", provider, "describe within an object schema") from None
-    if "description" in schema:
-        raise cannot_express(f"{field}.description", provider, "keep the schema's own or this one")
-    return Raw(_encode({"description": told.description, **schema}))
 
 
 def _thinking(chat: Chat, model: str, provider: str) -> ThinkingConfig | UnsetType:
