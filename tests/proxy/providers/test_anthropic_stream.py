@@ -155,3 +155,18 @@ def test_a_completion_ends_with_its_reason() -> None:
     assert not found.complete
     assert b'"finish_reason":"length"' in found.feed(event_of(event | {"completion": "", "stop_reason": "max_tokens"}))
     assert found.complete and found.usage is None
+
+
+def test_zeros_at_the_end_do_not_take_back_what_was_counted() -> None:
+    """Compatible servers send them for what the vendor leaves out there."""
+    start = {
+        "type": "message_start",
+        "message": {"id": "m", "usage": {"input_tokens": 9, "cache_read_input_tokens": 4}},
+    }
+    usage = {"input_tokens": 0, "cache_read_input_tokens": 0, "output_tokens": 5}
+    found = stream()
+    found.feed(
+        event_of(start) + event_of({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": usage})
+    )
+    assert found.usage is not None
+    assert (found.usage.prompt_tokens, found.usage.cached_tokens, found.usage.completion_tokens) == (13, 4, 5)

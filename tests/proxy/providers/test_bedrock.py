@@ -242,6 +242,11 @@ def test_text_after_the_usage_is_nobodys() -> None:
     assert told.count("Grüße".encode()) == 1
 
 
+def test_a_block_of_text_may_be_announced() -> None:
+    start = frame("contentBlockStart", {"contentBlockIndex": 0, "start": {}})
+    assert translated(start + TEXT + STOP) == translated(TEXT + STOP)
+
+
 def test_citations_are_passed_over_and_text_within_them_is_told() -> None:
     citation = frame("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"citation": {"title": "t"}}})
     told, complete = translated(TEXT + citation + STOP)

@@ -176,6 +176,7 @@ def test_what_a_call_says_matters(target: Target) -> None:
 def changes(body: Any) -> Iterator[tuple[Path, Any]]:
     """Bodies that say something else, each with the place of the difference."""
     moot = {"tools"} if body.get("tool_choice") == "none" else set()  # a tool that may not be called
+    moot |= {"reasoning_effort"} if body.get("thinking") == {"type": "disabled"} else set()
     for name in body:
         if name not in ("messages", "prompt", "input", *moot) and not says_nothing(name, body[name]):
             yield (name,), {other: value for other, value in body.items() if other != name}
@@ -188,6 +189,8 @@ def changes(body: Any) -> Iterator[tuple[Path, Any]]:
 
 def says_nothing(name: str, value: Any) -> bool:
     """Values that count as absent, and those that say what is so anyway."""
+    if name in ("temperature", "top_p") and value == 1:  # Anthropic's defaults
+        return True
     return (
         value is None or json.dumps(value).encode() in NEUTRAL.get(name, ()) or value in ("auto", {"type": "disabled"})
     )

@@ -32,19 +32,23 @@ class Called(msgspec.Struct, gc=False):
 
 
 class Thought(msgspec.Struct, gc=False):
-    """A thought. `data` is one that only the vendor can read, in place of text."""
+    """A thought. `data` is one that only the vendor can read, in place of text. `after`: how many of the choice's
+    calls stand before it, where the vendor wants it back in its place."""
 
     text: str = ""
     signature: str | None = None
     data: str | None = None
+    after: int = 0
 
 
 class Said(msgspec.Struct, gc=False):
-    """One choice of an answer, whichever vendor it came from. `refusal` stands in place of text."""
+    """One choice of an answer, whichever vendor it came from. `refusal` stands in place of text. `order`: thoughts and
+    text as they followed each other, where the vendor wants them back so; empty: the thoughts come first."""
 
     finish_reason: str
     text: str = ""
     thoughts: list[Thought] = []
+    order: list[Thought | str] = []
     calls: list[Called] = []
     refusal: str | None = None
     logprobs: Raw | None = None
@@ -63,6 +67,22 @@ def write_reply(asked: Asked, said: Sequence[Said], usage: Usage | None, *, id: 
         usage=UNSET if usage is None else usage_object(usage),
     )
     return Reply(_encode(answer), usage)
+
+
+def add_text(said: Said, text: str) -> None:
+    """Text follows."""
+    said.text += text
+    if said.order and isinstance(said.order[-1], str):
+        said.order[-1] += text
+    else:
+        said.order.append(text)
+
+
+def add_thought(said: Said, thought: Thought) -> None:
+    """A thought follows, in its place."""
+    thought.after = len(said.calls)
+    said.thoughts.append(thought)
+    said.order.append(thought)
 
 
 def in_parts(asked: Asked) -> bool:
@@ -150,8 +170,7 @@ def _choice(index: int, said: Said, asked: Asked) -> _Choice:
     parts = in_parts(asked) and bool(said.thoughts)
     content: str | list[dict[str, Any]] | None = said.text or None
     if parts:
-        content = [reasoning_part(thought) for thought in said.thoughts]
-        content += [{"type": "text", "text": said.text}] if said.text else []
+        content = [_part(piece) for piece in said.order or [*said.thoughts, said.text] if piece]
     elif content is None and not said.calls and said.refusal is None:
         content = ""
     thoughts = "" if parts else "".join(thought.text for thought in said.thoughts)
@@ -166,13 +185,19 @@ def _choice(index: int, said: Said, asked: Asked) -> _Choice:
 
 
 def reasoning_part(thought: Thought) -> dict[str, Any]:
-    """A thought in Databricks' form."""
+    """A thought in Databricks' form, with `after_tool_calls` where it follows some."""
     if thought.data is not None:
-        return {"type": "reasoning", "summary": [{"type": "summary_encrypted_text", "data": thought.data}]}
-    summary = {"type": "summary_text", "text": thought.text}
-    if thought.signature is not None:
-        summary["signature"] = thought.signature
-    return {"type": "reasoning", "summary": [summary]}
+        summary = {"type": "summary_encrypted_text", "data": thought.data}
+    else:
+        summary = {"type": "summary_text", "text": thought.text}
+        if thought.signature is not None:
+            summary["signature"] = thought.signature
+    part: dict[str, Any] = {"type": "reasoning", "summary": [summary]}
+    return part | {"after_tool_calls": thought.after} if thought.after else part
+
+
+def _part(piece: Thought | str) -> dict[str, Any]:
+    return {"type": "text", "text": piece} if isinstance(piece, str) else reasoning_part(piece)
 
 
 def _tool_call(call: Called) -> ToolCall:

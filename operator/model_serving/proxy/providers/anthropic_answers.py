@@ -16,6 +16,8 @@ from model_serving.proxy.providers.answers import (
     Called,
     Said,
     Thought,
+    add_text,
+    add_thought,
     write_reply,
 )
 from model_serving.proxy.providers.base import Asked, Reply, understood
@@ -85,8 +87,7 @@ _MESSAGE = msgspec.json.Decoder(_Message)
 def read_answer(asked: Asked, body: bytes) -> Reply:
     """The answer to a chat call. Unavailable for one that is none."""
     message = understood(_MESSAGE, body)
-    said = Said(finish_reason(message.stop_reason))
-    said.thoughts, said.calls = [], []
+    said = Said(finish_reason(message.stop_reason), thoughts=[], order=[], calls=[])
     for block in message.content:
         _add(said, block)
     if message.stop_details is not None:
@@ -129,8 +130,8 @@ def thought_of(block: Block) -> Thought:
 def _add(said: Said, block: Block) -> None:
     match block.type:
         case "text":
-            said.text += block.text
+            add_text(said, block.text)
         case "tool_use":
             said.calls.append(Called(block.id, block.name, arguments_of(block)))
         case "thinking" | "redacted_thinking":
-            said.thoughts.append(thought_of(block))
+            add_thought(said, thought_of(block))

@@ -1,7 +1,8 @@
 """The conversation of a chat call as Anthropic's Messages has it: turns made of blocks, and the system's text. Pure.
 
 Used by `anthropic_messages.py`. Turns of one role that follow each other become one, so the results of parallel tool
-calls stand in a single turn of the user, which the vendor demands.
+calls stand in a single turn of the user, which the vendor demands. It refuses blank text beside other blocks, so that
+is left out; the model itself writes it before tool calls.
 
 Reference: https://docs.claude.com/en/api/messages
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
@@ -35,6 +37,7 @@ from model_serving.proxy.providers.chat import (
     given,
 )
 from model_serving.proxy.providers.features import cannot_express
+from model_serving.proxy.providers.habits import is_blank, plain_id
 
 IMAGES = frozenset(("image/jpeg", "image/png", "image/gif", "image/webp"))
 """The media types that the vendor takes."""
@@ -129,17 +132,18 @@ class Turn(msgspec.Struct, gc=False):
 
 
 class _Conversation:
-    """Takes a call's messages one by one."""
+    """Takes a call's messages one by one. `urls`: images may be told by their URLs."""
 
-    def __init__(self, provider: str) -> None:
+    def __init__(self, provider: str, *, urls: bool) -> None:
         self.system: list[Text] = []
         self.turns: list[Turn] = []
         self._provider = provider
+        self._urls = urls
 
     def add(self, message: Message, field: str) -> None:
         """One message; `field` is its path."""
         if isinstance(message, Tool):
-            result = ToolResult(message.tool_call_id, self._result(message, field))
+            result = ToolResult(plain_id(message.tool_call_id), self._result(message, field))
             self._say("user", [result])
             return
         if message.name is not None:
@@ -150,9 +154,9 @@ class _Conversation:
         elif isinstance(message, Assistant):
             self._assistant(message, field)
         elif isinstance(message.content, str):
-            self.system.append(Text(message.content))
+            self.system += _blocks(message.content)
         else:
-            self.system += [_text(part) for part in message.content]
+            self.system += [_text(part) for part in message.content if _says(part)]
 
     def _say(self, role: str, content: str | list[Block]) -> None:
         last = self.turns[-1] if self.turns else None
@@ -164,7 +168,7 @@ class _Conversation:
         last.content = blocks
 
     def _user(self, parts: Sequence[UserPart], field: str) -> list[Block]:
-        return [self._user_part(part, f"{field}[{number}]") for number, part in enumerate(parts)]
+        return [self._user_part(part, f"{field}[{number}]") for number, part in enumerate(parts) if _says(part)]
 
     def _user_part(self, part: UserPart, field: str) -> Block:
         match part:
@@ -182,6 +186,7 @@ class _Conversation:
         return [
             _text(part) if isinstance(part, TextPart) else self._image(part, f"{field}.content[{number}]")
             for number, part in enumerate(message.content)
+            if _says(part)
         ]
 
     def _image(self, part: ImagePart, field: str) -> Image:
@@ -189,6 +194,8 @@ class _Conversation:
         url = part.image_url.url
         data = _data(url, path)
         if data is None:
+            if not self._urls:
+                raise cannot_express(path, self._provider, "send the image as a data: URL")
             return Image(Url(url), cache(part.cache_control))
         if data[0] not in IMAGES:
             raise cannot_express(path, self._provider, "send JPEG, PNG, GIF or WebP")
@@ -207,33 +214,39 @@ class _Conversation:
 
     def _assistant(self, message: Assistant, field: str) -> None:
         content = message.content
-        blocks: list[Block] = []
-        if isinstance(content, str):
-            if not message.tool_calls and not message.refusal and content:
+        refusal, called = message.refusal or "", message.tool_calls or ()
+        if isinstance(content, str) and not called and is_blank(refusal):
+            if not is_blank(content):
                 self._say("assistant", content)
-                return
-            blocks += [Text(content)] if content else []
-        elif content is not None:
-            blocks += self._earlier(content, f"{field}.content")
-        if message.refusal:
-            blocks.append(Text(message.refusal))
-        for number, call in enumerate(message.tool_calls or ()):
-            blocks.append(_tool_use(call, f"{field}.tool_calls[{number}]"))
+            return
+        calls = [_tool_use(call, f"{field}.tool_calls[{number}]") for number, call in enumerate(called)]
+        blocks = (
+            _blocks(content) if isinstance(content, str) else self._earlier(content or (), f"{field}.content", calls)
+        )
+        blocks += [*_blocks(refusal), *calls]
         if blocks:  # an empty turn is refused, but the model's answer may have been empty
             self._say("assistant", blocks)
 
-    def _earlier(self, parts: Iterable[AssistantPart], field: str) -> list[Block]:
-        """What the model said in an earlier turn. Thoughts that came in pieces are whole with their signature."""
+    def _earlier(self, parts: Iterable[AssistantPart], field: str, calls: list[ToolUse]) -> list[Block]:
+        """What the model said in an earlier turn, with those of `calls` that thoughts followed: they are taken out.
+
+        Thoughts that came in pieces are whole with their signature."""
         blocks: list[Block] = []
         unsigned = ""
+        told = 0
         for number, part in enumerate(parts):
             if isinstance(part, ReasoningPart):
+                before = max(0, part.after_tool_calls - told)
+                told += before
+                blocks += calls[:before]
+                del calls[:before]
                 unsigned = self._thoughts(part, f"{field}[{number}]", blocks, unsigned)
                 continue
             unsigned = ""
-            text = part.refusal if isinstance(part, RefusalPart) else part.text
-            if text:
-                blocks.append(Text(text) if isinstance(part, RefusalPart) else _text(part))
+            if isinstance(part, RefusalPart):
+                blocks += _blocks(part.refusal)
+            elif _says(part):
+                blocks.append(_text(part))
         return blocks
 
     def _thoughts(self, part: ReasoningPart, field: str, blocks: list[Block], unsigned: str) -> str:
@@ -254,12 +267,15 @@ class _Conversation:
         return unsigned
 
 
-def conversation(messages: Iterable[Message], provider: str) -> tuple[str | list[Text], list[Turn]]:
-    """The system's text, and the turns. InvalidParameter names what `provider` cannot express.
+def conversation(
+    messages: Iterable[Message], provider: str, *, urls: bool = True
+) -> tuple[str | list[Text], list[Turn]]:
+    """The system's text, and the turns. InvalidParameter names what `provider` cannot express; without `urls`, images
+    that are told by URL.
 
     Instructions count from the start, wherever they stand: one text by lines, or blocks where one of them is marked
     for the cache."""
-    said = _Conversation(provider)
+    said = _Conversation(provider, urls=urls)
     for number, message in enumerate(messages):
         said.add(message, f"messages[{number}]")
     marked = any(block.cache_control is not UNSET for block in said.system)
@@ -271,8 +287,15 @@ def cache(mark: CacheControl | None) -> Cache | UnsetType:
     return UNSET if mark is None else Cache(mark.type, given(mark.ttl))
 
 
-def _blocks(content: str | list[Block]) -> list[Block]:
-    return [Text(content)] if isinstance(content, str) else content
+def _blocks(content: str | list[Block]) -> list[Any]:
+    if isinstance(content, str):
+        return [] if is_blank(content) else [Text(content)]
+    return content
+
+
+def _says(part: UserPart) -> bool:
+    """Whether a part says anything; the vendor answers for a blank text that is marked."""
+    return not isinstance(part, TextPart) or part.cache_control is not None or not is_blank(part.text)
 
 
 def _text(part: TextPart) -> Text:
@@ -280,7 +303,7 @@ def _text(part: TextPart) -> Text:
 
 
 def _tool_use(call: ToolCall, field: str) -> ToolUse:
-    return ToolUse(call.id, call.function.name, arguments_object(call, field), cache(call.cache_control))
+    return ToolUse(plain_id(call.id), call.function.name, arguments_object(call, field), cache(call.cache_control))
 
 
 def _data(url: str, field: str) -> tuple[str, str] | None:

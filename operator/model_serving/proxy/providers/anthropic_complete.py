@@ -13,7 +13,13 @@ from msgspec import UNSET, UnsetType
 
 from model_serving.proxy.call import Call
 from model_serving.proxy.providers.answers import LENGTH, STOP, Said, write_reply
-from model_serving.proxy.providers.anthropic_messages import MAX_TOKENS, Metadata, metadata, stop_sequences
+from model_serving.proxy.providers.anthropic_messages import (
+    MAX_TOKENS,
+    Metadata,
+    metadata,
+    stop_sequences,
+    unless_one,
+)
 from model_serving.proxy.providers.anthropic_stream import stream_error
 from model_serving.proxy.providers.base import Asked, Reply, understood
 from model_serving.proxy.providers.chat import given, read_field
@@ -30,7 +36,8 @@ FEATURES = Features(
         "`prompt` stands between `Human:` and `Assistant:`, as the models expect",
         f"`max_tokens` is {MAX_TOKENS} where the call sets none: the vendor demands a number",
         "`stop` must not be blank",
-        "`user` or `safety_identifier` becomes `metadata.user_id`",
+        "`temperature` `1` and `top_p` `1` are left out: they change nothing",
+        "`user` or `safety_identifier` becomes `metadata.user_id`, but not an e-mail address: the vendor refuses those",
         "`anthropicApiBase` may end in `/v1` or not, for both tasks",
         "answers tell no usage: the vendor does not count",
     ),
@@ -89,8 +96,8 @@ class Complete:
             prompt=f"\n\nHuman: {asked.prompt}\n\nAssistant:",
             max_tokens_to_sample=MAX_TOKENS if asked.max_tokens is None else asked.max_tokens,
             stream=call.stream,
-            temperature=given(asked.temperature),
-            top_p=given(asked.top_p),
+            temperature=given(unless_one(asked.temperature)),
+            top_p=given(unless_one(asked.top_p)),
             top_k=given(asked.top_k),
             stop_sequences=stop_sequences(asked.stop, self.provider),
             metadata=metadata(None if user is None else read_field("user", user, _STR), asked.other),

@@ -5,6 +5,7 @@ Reference: https://docs.claude.com/en/api/messages
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -23,7 +24,6 @@ from model_serving.proxy.providers.chat import (
     JsonObject,
     JsonSchema,
     NamedTool,
-    Thinking,
     given,
     read_chat,
     read_field,
@@ -54,7 +54,9 @@ FEATURES = Features(
             "safety_identifier",
         )
     ),
-    parts=frozenset(("image data", "image url", "file", "cache_control", "reasoning", "tool images")),
+    parts=frozenset(
+        ("image data", "image url", "file", "cache_control", "reasoning", "tool images", "thinking.display")
+    ),
     harmless={"parallel_tool_calls": "without tools, or with `tool_choice` `none`, nothing can be called side by side"},
     notes=(
         f"`max_tokens` is {MAX_TOKENS} where the call sets none (the vendor demands a number), and as many more as "
@@ -62,21 +64,30 @@ FEATURES = Features(
         "system and developer messages count from the start of the conversation, wherever they stand",
         "`temperature`, `top_p` and `top_k` are passed on as they are: the vendor's range of `temperature` is 0 to 1, "
         "and its newest models take none of the three",
+        "`temperature` `1` and `top_p` `1` are left out: they change nothing, and newer models refuse the two together",
         "`stop` must not be blank",
         "`response_format`: `json_schema` alone, always strict; its `description` becomes the schema's, its `name` is "
         "left out",
-        "`reasoning_effort`: `low`, `medium`, `high`, `xhigh` or `max`",
-        "`user` or `safety_identifier` becomes `metadata.user_id`",
+        "`strict` `false` of a tool is left out, which means the same",
+        "`tool_choice` `auto` and `none` are left out where the call has no `tools`",
+        "`reasoning_effort`: `low`, `medium`, `high`, `xhigh` or `max`; `none` switches thoughts off",
+        "`user` or `safety_identifier` becomes `metadata.user_id`, but not an e-mail address: the vendor refuses those",
+        "ids of tool calls with characters that the vendor refuses, or too long, are replaced by a digest, in calls "
+        "and results alike",
+        "blank text beside other content is left out: the vendor refuses it",
         "`file`: PDF and plain text",
         "`detail` of an image is left out: the vendor scales images by rules of its own",
         "`reasoning_content` and unsigned thoughts of earlier turns are left out: the vendor takes back signed ones "
-        "alone, as answers bring them when the call has `thinking`",
+        "alone, as answers bring them when the call has `thinking`; `after_tool_calls` of a `reasoning` part tells how "
+        "many of the turn's tool calls stand before it",
         "`annotations`, another vendor's `extra_content` and a tool message's `name` are left out of earlier turns",
     ),
 )
 
-_ABSENT_EFFORTS = ("none", "minimal")
-_EFFORTS = "use low, medium, high, xhigh or max"
+DATA_ONLY = msgspec.structs.replace(FEATURES, parts=FEATURES.parts - {"image url"})
+"""Where the vendor fetches nothing."""
+_EFFORTS = "use none, low, medium, high, xhigh or max"
+_EMAIL = re.compile(r"\S+@\S+\.\S+")
 
 
 class _Tool(msgspec.Struct, gc=False, omit_defaults=True):
@@ -96,6 +107,7 @@ class _ToolChoice(msgspec.Struct, gc=False, omit_defaults=True):
 class _Thinking(msgspec.Struct, gc=False, omit_defaults=True):
     type: str
     budget_tokens: int | UnsetType = UNSET
+    display: str | UnsetType = UNSET
 
 
 class _Format(msgspec.Struct, gc=False, tag_field="type", tag="json_schema"):
@@ -140,19 +152,24 @@ _NO_PARAMETERS = Raw(b'{"type":"object"}')
 @dataclass(frozen=True, slots=True)
 class Messages:
     """`provider`: the name in refusals. `model`: empty where the path names it. `version`: `anthropic_version` of the
-    body, where a header does not tell it."""
+    body, where a header does not tell it. `urls`: images by URL are fetched."""
 
     provider: str
     model: str
     version: str = ""
+    urls: bool = True
 
     stream_type = EVENT_STREAM
-    features = FEATURES
+
+    @property
+    def features(self) -> Features:
+        """What the vendor's own API takes, or the same on Vertex AI."""
+        return FEATURES if self.urls else DATA_ONLY
 
     def request(self, call: Call) -> list[bytes]:
         """The one request."""
         chat = read_chat(call, FEATURES, self.provider)
-        system, turns = conversation(chat.messages, self.provider)
+        system, turns = conversation(chat.messages, self.provider, urls=self.urls)
         request = _Request(
             messages=turns,
             max_tokens=_max_tokens(chat),
@@ -160,8 +177,8 @@ class Messages:
             anthropic_version=self.version,
             system=system,
             stream=call.stream,
-            temperature=given(chat.temperature),
-            top_p=given(chat.top_p),
+            temperature=given(unless_one(chat.temperature)),
+            top_p=given(unless_one(chat.top_p)),
             top_k=given(chat.top_k),
             stop_sequences=stop_sequences(chat.stop, self.provider),
             tools=[
@@ -169,13 +186,13 @@ class Messages:
                     name=tool.function.name,
                     input_schema=_input_schema(tool.function, number),
                     description=given(tool.function.description),
-                    strict=given(tool.function.strict),
+                    strict=tool.function.strict or UNSET,
                     cache_control=cache(tool.cache_control),
                 )
                 for number, tool in enumerate(chat.tools)
             ],
             tool_choice=_tool_choice(chat),
-            thinking=_thinking(chat.thinking, self.provider),
+            thinking=_thinking(chat, self.provider),
             output_config=_output_config(chat, self.provider),
             metadata=metadata(chat.user, chat.other),
         )
@@ -202,8 +219,13 @@ def metadata(user: str | None, other: Mapping[str, Raw]) -> Metadata | UnsetType
     """Who asks, by the newer field where there are both. InvalidParameter."""
     identifier = other.get("safety_identifier")
     if identifier is not None:
-        return Metadata(read_field("safety_identifier", identifier, _STR))
-    return UNSET if user is None else Metadata(user)
+        user = read_field("safety_identifier", identifier, _STR)
+    return UNSET if not user or _EMAIL.search(user) else Metadata(user)
+
+
+def unless_one(value: float | None) -> float | None:
+    """A temperature or `top_p`, unless it changes nothing: Anthropic's newer models refuse the two together."""
+    return None if value == 1 else value
 
 
 def _max_tokens(chat: Chat) -> int:
@@ -224,7 +246,11 @@ def _input_schema(function: Function, number: int) -> Raw:
 
 
 def _tool_choice(chat: Chat) -> _ToolChoice | UnsetType:
-    single = True if chat.tools and not chat.parallel_tool_calls else UNSET
+    if not chat.tools:
+        if chat.tool_choice not in (None, "auto", "none"):
+            raise InvalidParameter("tool_choice needs tools: send them, or remove it", parameter="tool_choice")
+        return UNSET
+    single = UNSET if chat.parallel_tool_calls else True
     match chat.tool_choice:
         case NamedTool() as named:
             return _ToolChoice("tool", named.function.name, single)
@@ -237,26 +263,36 @@ def _tool_choice(chat: Chat) -> _ToolChoice | UnsetType:
     return _ToolChoice("auto", disable_parallel_tool_use=single)
 
 
-def _thinking(thinking: Thinking | None, provider: str) -> _Thinking | UnsetType:
+def check_effort(chat: Chat) -> None:
+    """InvalidParameter where thoughts are switched on and off at once."""
+    if chat.reasoning_effort == "none" and chat.thinking is not None and chat.thinking.type != "disabled":
+        words = f"reasoning_effort none contradicts thinking {chat.thinking.type}: remove one of them"
+        raise InvalidParameter(words, parameter="reasoning_effort")
+
+
+def _thinking(chat: Chat, provider: str) -> _Thinking | UnsetType:
+    check_effort(chat)
+    thinking = chat.thinking
     if thinking is None:
-        return UNSET
+        return _Thinking("disabled") if chat.reasoning_effort == "none" else UNSET
     field = "thinking.budget_tokens"
     if thinking.type != "enabled" and thinking.budget_tokens is not None:
         raise cannot_express(field, provider, f"remove it, or set thinking.type to enabled, not {thinking.type}")
     if thinking.type == "enabled" and thinking.budget_tokens is None:
         raise InvalidParameter(f"{field} is missing: thinking of type enabled needs it", parameter=field)
-    return _Thinking(thinking.type, given(thinking.budget_tokens))
+    return _Thinking(thinking.type, given(thinking.budget_tokens), given(thinking.display))
 
 
 def _output_config(chat: Chat, provider: str) -> _OutputConfig | UnsetType:
     if isinstance(chat.response_format, JsonObject):
         raise cannot_express("response_format", provider, "use json_schema")
-    if chat.reasoning_effort in _ABSENT_EFFORTS:
+    effort = None if chat.reasoning_effort == "none" else chat.reasoning_effort
+    if effort == "minimal":
         raise cannot_express("reasoning_effort", provider, _EFFORTS)
     schema = chat.response_format if isinstance(chat.response_format, JsonSchema) else None
-    if schema is None and chat.reasoning_effort is None:
+    if schema is None and effort is None:
         return UNSET
-    return _OutputConfig(given(chat.reasoning_effort), UNSET if schema is None else _Format(_schema(schema, provider)))
+    return _OutputConfig(given(effort), UNSET if schema is None else _Format(_schema(schema, provider)))
 
 
 def _schema(wanted: JsonSchema, provider: str) -> dict[str, Raw]:

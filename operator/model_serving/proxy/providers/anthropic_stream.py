@@ -136,7 +136,7 @@ class MessageEvents:
             case "text" if block.text:
                 return self._chunks.text(block.text)
             case "thinking" | "redacted_thinking" if block.thinking or block.signature or block.data:
-                return self._chunks.thought(thought_of(block))
+                return self._thought(thought_of(block))
             case "tool_use":
                 number, arguments = len(self._calls), arguments_of(block)
                 self._calls[index] = _Open(number, begun=bool(arguments))
@@ -147,14 +147,18 @@ class MessageEvents:
     def _delta(self, index: int, delta: _Delta) -> bytes:
         match delta.type:
             case "thinking_delta":
-                return self._chunks.thought(Thought(delta.thinking))
+                return self._thought(Thought(delta.thinking))
             case "signature_delta":
-                return self._chunks.thought(Thought(signature=delta.signature))
+                return self._thought(Thought(signature=delta.signature))
             case "input_json_delta" if delta.partial_json and index in self._calls:
                 call = self._calls[index]
                 call.begun = True
                 return self._chunks.arguments(call.number, delta.partial_json)
         return b""
+
+    def _thought(self, thought: Thought) -> bytes:
+        thought.after = len(self._calls)
+        return self._chunks.thought(thought)
 
     def _block_end(self, index: int) -> bytes:
         """A call without arguments streams none, but they are an object."""
@@ -171,12 +175,12 @@ class MessageEvents:
             self._refusal = delta.stop_details.explanation
 
     def _count(self, counts: Counts | None) -> None:
-        """Counts are cumulative; the later event tells only some of them."""
+        """Counts are cumulative; the later event tells only some of them, and compatible servers zeros for the rest."""
         if counts is None:
             return
         if self._counts is not None:
             for name in counts.__struct_fields__:
-                if getattr(counts, name) is None:
+                if not getattr(counts, name):
                     setattr(counts, name, getattr(self._counts, name))
         self._counts = counts
         self.usage = usage_of(counts)

@@ -9,7 +9,17 @@ import msgspec
 from msgspec import Raw
 
 from model_serving.proxy.errors import Unavailable
-from model_serving.proxy.providers.answers import CONTENT_FILTER, LENGTH, STOP, TOOL_CALLS, Called, Said, Thought
+from model_serving.proxy.providers.answers import (
+    CONTENT_FILTER,
+    LENGTH,
+    STOP,
+    TOOL_CALLS,
+    Called,
+    Said,
+    Thought,
+    add_text,
+    add_thought,
+)
 from model_serving.proxy.providers.base import understood
 from model_serving.proxy.usage import Usage
 
@@ -90,7 +100,7 @@ _ANSWER = msgspec.json.Decoder(_Answer)
 def read_answer(body: bytes) -> tuple[Said, Usage | None]:
     """What the model said, and what that used. Unavailable for what cannot be understood or told."""
     answer = understood(_ANSWER, body)
-    said = Said(finish_reason(answer.stop_reason), thoughts=[], calls=[])
+    said = Said(finish_reason(answer.stop_reason), thoughts=[], order=[], calls=[])
     for block in answer.output.message.content:
         _add(said, block)
     return said, usage_of(answer.usage)
@@ -119,14 +129,14 @@ def untold() -> Unavailable:
 
 def _add(said: Said, block: _Block) -> None:
     if block.text is not None:
-        said.text += block.text
+        add_text(said, block.text)
     elif block.tool_use is not None:
         call = block.tool_use
         said.calls.append(Called(call.tool_use_id, call.name, bytes(call.input).decode()))
     elif block.reasoning_content is not None:
-        said.thoughts.append(_thought(block.reasoning_content))
+        add_thought(said, _thought(block.reasoning_content))
     elif block.citations_content is not None:
-        said.text += "".join(text.text for text in block.citations_content.content)
+        add_text(said, "".join(text.text for text in block.citations_content.content))
     else:
         raise untold()
 

@@ -19,6 +19,7 @@ from msgspec import Raw
 from model_serving.proxy.call import COMPLETIONS, Call
 from model_serving.proxy.errors import InvalidParameter
 from model_serving.proxy.providers.answers import write_reply
+from model_serving.proxy.providers.anthropic_messages import check_effort, unless_one
 from model_serving.proxy.providers.base import Asked, Reply
 from model_serving.proxy.providers.bedrock_answers import read_answer
 from model_serving.proxy.providers.bedrock_frames import STREAM_TYPE, Frames
@@ -68,7 +69,12 @@ _NOTES = (
     "and to one use",
     "`response_format`: `json_schema` alone, always strict",
     "where earlier turns hold tool calls and the call has no `tools`, Converse demands them all the same: the names "
-    "are sent with schemas that allow any object",
+    "are sent with schemas that allow any object, and as no longer available",
+    "`strict` `false` of a tool is left out, which means the same",
+    "ids of tool calls with characters that models refuse, or too long, are replaced by a digest, in calls and results "
+    "alike",
+    "blank text is left out: models refuse it",
+    "`after_tool_calls` of a `reasoning` part tells how many of the turn's tool calls stand before it",
 )
 _HARMLESS = {"tools": "with `tool_choice` `none` the model is not told of them"}
 _ALONE = {"parallel_tool_calls": "without tools, or with `tool_choice` `none`, nothing can be called side by side"}
@@ -77,6 +83,7 @@ _OWN_NOTES = {
     "anthropic": (
         "`parallel_tool_calls` `false`, and `tool_choice` `none` where earlier turns hold tool calls, go to the model "
         "as its own `tool_choice`",
+        "`temperature` `1` and `top_p` `1` are left out: they change nothing, and newer models refuse the two together",
         "`reasoning_effort` is `outputConfig.effort`; `none` switches thoughts off",
     ),
     "cohere": (_NONE,),
@@ -87,7 +94,7 @@ _OWN_NOTES = {
 CHAT_FEATURES = {
     maker: Features(
         _CHAT | names.keys() | _OWN.get(maker, frozenset()),
-        _PARTS,
+        _PARTS | ({"thinking.display"} if maker == "anthropic" else frozenset()),
         harmless=_HARMLESS | (_ALONE if maker == "anthropic" else {}),
         notes=_NOTES + _OWN_NOTES[maker],
     )
@@ -99,6 +106,7 @@ COMPLETION_FEATURES = {
 }
 
 _ANY_OBJECT = Raw(b'{"type":"object"}')
+_GONE = "No longer available."
 _TEXT = msgspec.json.Decoder(str)
 
 
@@ -160,10 +168,11 @@ class Converse:
 
     def _tune(self, body: Body, asked: Chat | Completion) -> None:
         """What Converse has fields for, and what goes to the model by its own names."""
+        claude = self.maker == "anthropic"
         told = {
             "maxTokens": asked.max_tokens,
-            "temperature": asked.temperature,
-            "topP": asked.top_p,
+            "temperature": unless_one(asked.temperature) if claude else asked.temperature,
+            "topP": unless_one(asked.top_p) if claude else asked.top_p,
             "stopSequences": asked.stop or None,
         }
         body.inference_config = {name: value for name, value in told.items() if value is not None}
@@ -185,10 +194,10 @@ class Converse:
         if none and not called:
             return
         tools = [block for number, tool in enumerate(chat.tools) for block in _tool(tool, f"tools[{number}]")]
-        tools = tools or [_tool_spec(name, _ANY_OBJECT) for name in called]
+        if not tools and choice not in (None, "auto", "none"):
+            raise InvalidParameter("tool_choice needs tools: send them, or remove it", parameter="tool_choice")
+        tools = tools or [_tool_spec(name, _ANY_OBJECT, _GONE) for name in called]
         if not tools:
-            if choice not in (None, "auto"):
-                raise InvalidParameter("tool_choice needs tools: send them, or remove it", parameter="tool_choice")
             return
         body.tool_config = {"tools": tools}
         if self.maker == "anthropic" and (none or not chat.parallel_tool_calls):
@@ -196,11 +205,12 @@ class Converse:
             body.additional_model_request_fields = body.additional_model_request_fields | own
         elif none:
             raise cannot_express("tool_choice", self.provider, "do not send none when earlier turns hold tool calls")
-        elif choice is not None:
+        elif choice is not None and chat.tools:
             body.tool_config["toolChoice"] = _tool_choice(choice)
 
     def _reason(self, body: Body, chat: Chat) -> None:
         """How much the model thinks: Anthropic's own switch, Converse's effort, Nova's own switch."""
+        check_effort(chat)
         own: dict[str, Any] = {}
         effort = chat.reasoning_effort
         if self.maker == "anthropic":
@@ -209,8 +219,7 @@ class Converse:
             elif effort is not None:
                 body.output_config = {"effort": effort}
             if chat.thinking is not None:
-                budget = chat.thinking.budget_tokens
-                own["thinking"] = {"type": chat.thinking.type} | ({} if budget is None else {"budget_tokens": budget})
+                own["thinking"] = {n: v for n, v in msgspec.structs.asdict(chat.thinking).items() if v is not None}
         elif effort is not None:
             off = {"type": "disabled"}
             on = {"type": "enabled", "maxReasoningEffort": effort}
@@ -244,15 +253,16 @@ def _tool(tool: FunctionTool, field: str) -> list[Block]:
         raise InvalidParameter(f"{path} must be a JSON schema: an object", parameter=path)
     block = _tool_spec(function.name, schema)
     spec = block["toolSpec"]
-    if function.description:
+    if function.description and not function.description.isspace():  # the vendor refuses an empty one
         spec["description"] = function.description
-    if function.strict is not None:
-        spec["strict"] = function.strict
+    if function.strict:  # false is what is so anyway, and not every model takes the word
+        spec["strict"] = True
     return [block] if tool.cache_control is None else [block, cache_point(tool.cache_control)]
 
 
-def _tool_spec(name: str, schema: Raw) -> Block:
-    return {"toolSpec": {"name": name, "inputSchema": {"json": schema}}}
+def _tool_spec(name: str, schema: Raw, description: str | None = None) -> Block:
+    spec: Block = {"name": name, "inputSchema": {"json": schema}}
+    return {"toolSpec": spec if description is None else {"description": description} | spec}
 
 
 def _tool_choice(choice: str | NamedTool) -> Block:

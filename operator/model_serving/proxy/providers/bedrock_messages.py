@@ -1,7 +1,7 @@
 """The conversation of a chat call as Converse has it: system blocks, and messages made of blocks. Pure.
 
 Used by `bedrock_converse.py`. Roles alternate: messages of one role that follow each other become one, so the results
-of parallel tool calls stand in a single message of the user. Converse refuses empty text, so that is left out. A mark
+of parallel tool calls stand in a single message of the user. Converse refuses blank text, so that is left out. A mark
 for the cache is a block of its own, behind what it marks.
 
 Reference: https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Message.html
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 from model_serving.proxy.errors import InvalidParameter
@@ -33,6 +34,7 @@ from model_serving.proxy.providers.chat import (
     data_url,
 )
 from model_serving.proxy.providers.features import cannot_express
+from model_serving.proxy.providers.habits import is_blank, plain_id
 
 Block = dict[str, Any]
 """One block: its only key tells its kind."""
@@ -84,25 +86,25 @@ class Conversation:
                     self._say("assistant", self._assistant(message, field))
                 case Tool():
                     self._say("user", self._result(message, field))
+        for told in self.messages:
+            told["content"] = told["content"] or [{"text": ""}]
 
     def _say(self, role: str, blocks: list[Block]) -> None:
         if self.messages and self.messages[-1]["role"] == role:
             self.messages[-1]["content"] += blocks
         elif blocks or role == "user":  # the model's answer may have been empty; an empty question is the vendor's
-            self.messages.append({"role": role, "content": blocks or [{"text": ""}]})
+            self.messages.append({"role": role, "content": blocks})
 
     def _assistant(self, message: Assistant, field: str) -> list[Block]:
-        blocks = self._content(message.content, field)
-        if message.refusal:
-            blocks.append({"text": message.refusal})
-        for number, call in enumerate(message.tool_calls or ()):
-            blocks += self._call(call, f"{field}.tool_calls[{number}]")
-        return blocks
+        """The turn. Thoughts that followed tool calls stand behind them again: their signatures tell the place."""
+        calls = [self._call(call, f"{field}.tool_calls[{n}]") for n, call in enumerate(message.tool_calls or ())]
+        blocks = self._content(message.content, field, calls) + _text(message.refusal or "")
+        return blocks + list(chain(*calls))
 
     def _call(self, call: ToolCall, field: str) -> list[Block]:
         name = call.function.name
         self.called[name] = None
-        use = {"toolUseId": call.id, "name": name, "input": arguments_object(call, field)}
+        use = {"toolUseId": plain_id(call.id), "name": name, "input": arguments_object(call, field)}
         return [{"toolUse": use}, *_mark(call.cache_control)]
 
     def _result(self, message: Tool, field: str) -> list[Block]:
@@ -114,17 +116,24 @@ class Conversation:
             if part.cache_control is not None and part is not parts[-1]:
                 raise cannot_express(f"{path}.cache_control", self._provider, "mark the last part")
             content += self._block(part, path)
-        result = {"toolUseId": message.tool_call_id, "content": content or [{"text": ""}]}
+        result = {"toolUseId": plain_id(message.tool_call_id), "content": content}
         return [{"toolResult": result}, *_mark(parts[-1].cache_control if parts else None)]
 
-    def _content(self, content: str | Sequence[Part] | None, field: str) -> list[Block]:
+    def _content(
+        self, content: str | Sequence[Part] | None, field: str, calls: list[list[Block]] | None = None
+    ) -> list[Block]:
+        """The blocks of content, with those of `calls` that thoughts followed: they are taken out."""
         if isinstance(content, str):
-            return [{"text": content}] if content else []
+            return _text(content)
         blocks: list[Block] = []
         self._unsigned = ""
+        told = 0
         for number, part in enumerate(content or ()):
             if not isinstance(part, ReasoningPart):
                 self._unsigned = ""
+            while calls and isinstance(part, ReasoningPart) and told < part.after_tool_calls:
+                told += 1
+                blocks += calls.pop(0)
             blocks += self._block(part, f"{field}.content[{number}]")
             if not isinstance(part, RefusalPart):
                 blocks += _mark(part.cache_control)
@@ -133,9 +142,9 @@ class Conversation:
     def _block(self, part: Part, field: str) -> list[Block]:
         match part:
             case TextPart():
-                return [{"text": part.text}] if part.text else []
+                return _text(part.text)
             case RefusalPart():
-                return [{"text": part.refusal}] if part.refusal else []
+                return _text(part.refusal)
             case ImagePart():
                 return [self._image(part, field)]
             case AudioPart():
@@ -199,6 +208,10 @@ class Conversation:
                 blocks.append({"reasoningContent": {"reasoningText": text}})
             self._unsigned = ""
         return blocks
+
+
+def _text(text: str) -> list[Block]:
+    return [] if is_blank(text) else [{"text": text}]
 
 
 def _mark(cache: CacheControl | None) -> list[Block]:

@@ -57,10 +57,12 @@ class _ToolUse(_Struct):
 
 class _Begun(_Struct):
     tool_use: _ToolUse | None = None
+    tool_result: Raw | UnsetType = UNSET
+    image: Raw | UnsetType = UNSET
 
 
 class _Start(_Struct):
-    start: _Begun
+    start: _Begun = msgspec.field(default_factory=_Begun)
     content_block_index: int = 0
 
 
@@ -134,6 +136,8 @@ class ConverseTranslator:
     def _start(self, event: _Start) -> bytes:
         call = event.start.tool_use
         if call is None:
+            if event.start.tool_result is UNSET and event.start.image is UNSET:  # a block of text, announced
+                return b""
             raise untold()
         number = self._calls[event.content_block_index] = len(self._calls)
         self._silent.add(number)
@@ -163,13 +167,13 @@ class ConverseTranslator:
                 raise malformed(error) from None
             self._sealed[block] = self._sealed.get(block, b"") + data
             return b""
-        thought = Thought(piece.text or "", piece.signature)
+        thought = Thought(piece.text or "", piece.signature, after=len(self._calls))
         return self._chunks.thought(thought) if thought.text or thought.signature else b""
 
     def _stop(self, block: int) -> bytes:
         sealed = self._sealed.pop(block, None)
         if sealed is not None:
-            return self._chunks.thought(Thought(data=base64.b64encode(sealed).decode()))
+            return self._chunks.thought(Thought(data=base64.b64encode(sealed).decode(), after=len(self._calls)))
         number = self._calls.get(block)
         if number is not None and number in self._silent:
             self._silent.discard(number)

@@ -9,6 +9,7 @@ References: https://platform.openai.com/docs/api-reference/chat/create, Databric
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -17,6 +18,7 @@ from msgspec import UNSET, Raw, UnsetType
 from model_serving.proxy.call import Call
 from model_serving.proxy.errors import InvalidParameter
 from model_serving.proxy.providers.features import Features, asked_fields, cannot_express
+from model_serving.proxy.providers.habits import plain_messages, plain_number
 
 if TYPE_CHECKING:
     MaybeRaw = Raw | None
@@ -102,9 +104,11 @@ class Thought(_Strict):
 
 
 class ReasoningPart(_Strict, tag_field="type", tag="reasoning"):
-    """Databricks' form of thoughts, as answers bring it and later turns send it back."""
+    """Databricks' form of thoughts, as answers bring it and later turns send it back. `after_tool_calls`: as many of
+    the turn's tool calls stand before it; vendors that sign thoughts want them back where they were."""
 
     summary: list[Thought]
+    after_tool_calls: int = 0
     cache_control: CacheControl | None = None
 
 
@@ -114,10 +118,12 @@ ToolPart = TextPart | ImagePart
 
 
 class FunctionCall(_Strict):
-    """A function's name, and its arguments as JSON text."""
+    """A function's name, and its arguments as JSON text. `parsed_arguments` are the same, read: the openai package adds
+    them to what it streamed or parsed, and sends them back."""
 
     name: str
     arguments: str
+    parsed_arguments: MaybeRaw = None
 
 
 class ToolCall(_Strict):
@@ -157,7 +163,8 @@ class User(_Strict, tag_field="role", tag="user"):
 
 
 class Assistant(_Strict, tag_field="role", tag="assistant"):
-    """What the model said. `reasoning_content` and `annotations` come back from answers; see `docs/providers.md`."""
+    """What the model said. `reasoning_content` and `annotations` come back from answers; see `docs/providers.md`.
+    `parsed` is the content, read: as `FunctionCall.parsed_arguments`."""
 
     content: str | list[AssistantPart] | None = None
     tool_calls: list[ToolCall] | None = None
@@ -165,6 +172,7 @@ class Assistant(_Strict, tag_field="role", tag="assistant"):
     name: str | None = None
     reasoning_content: str | None = None
     annotations: MaybeRaw = None
+    parsed: MaybeRaw = None
     audio: None = None
     function_call: None = None
 
@@ -243,10 +251,11 @@ class JsonSchema(_Strict, tag_field="type", tag="json_schema"):
 
 
 class Thinking(_Strict):
-    """Databricks' switch for thoughts."""
+    """Databricks' switch for thoughts. `display` is Anthropic's: whether they can be read."""
 
     type: Literal["enabled", "disabled", "adaptive"]
     budget_tokens: int | None = None
+    display: str | None = None
 
 
 class Chat(msgspec.Struct, gc=False):
@@ -308,7 +317,7 @@ _AT = re.compile(r" - at `(?:key in )?\$(.*)`$")
 
 def read_chat(call: Call, features: Features, provider: str) -> Chat:
     """The call, typed. InvalidParameter names the field that is wrong, or that `features` do not have."""
-    chat = Chat(read_field("messages", call.fields["messages"], _MESSAGES))
+    chat = Chat(_read_messages(call.fields["messages"]))
     asked = asked_fields(call.fields, features, provider)
     if "max_tokens" in asked and "max_completion_tokens" in asked:
         raise InvalidParameter("max_tokens and max_completion_tokens mean the same: send one", parameter="max_tokens")
@@ -323,13 +332,25 @@ def read_chat(call: Call, features: Features, provider: str) -> Chat:
         setattr(chat, "max_tokens" if name == "max_completion_tokens" else name, value)
     if not chat.logprobs:
         chat.top_logprobs = None
+    if chat.thinking is not None and chat.thinking.display is not None and "thinking.display" not in features.parts:
+        raise cannot_express("thinking.display", provider)
     return chat
+
+
+def _read_messages(raw: Raw) -> list[Message]:
+    """The messages, made plain where they cannot be read as they are. InvalidParameter."""
+    try:
+        return _MESSAGES.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raw = Raw(plain_messages(raw))
+    return read_field("messages", raw, _MESSAGES)  # type: ignore[no-any-return]
 
 
 def read_field(name: str, raw: Raw, decoder: msgspec.json.Decoder[Any]) -> Any:
     """A field's value. InvalidParameter."""
     try:
-        return decoder.decode(raw)
+        return decoder.decode(plain_number(bytes(raw)) if decoder.type is int else raw)
     except msgspec.DecodeError as error:
         path = _AT.search(str(error))
         text = _AT.sub("", str(error))
@@ -372,6 +393,7 @@ def data_url(url: str) -> tuple[str, str] | None:
     kind, _, coding = head.partition(";")
     if not comma or coding.rpartition(";")[2].strip() != "base64":
         raise ValueError("a data: URL must look like data:image/png;base64,…")
+    kind = kind.strip().lower()
     return ("image/jpeg" if kind == "image/jpg" else kind), data
 
 

@@ -26,12 +26,13 @@ HARMLESS: Mapping[str, str] = {
 """Fields that any dialect may leave out, and why that harms nobody."""
 
 NEUTRAL: Mapping[str, frozenset[bytes]] = {
-    "n": frozenset((b"1",)),
+    "n": frozenset((b"1", b"1.0")),
     "best_of": frozenset((b"1",)),
     "frequency_penalty": frozenset((b"0", b"0.0")),
     "presence_penalty": frozenset((b"0", b"0.0")),
     "logit_bias": frozenset((b"{}",)),
     "logprobs": frozenset((b"false", b"0")),
+    "top_logprobs": frozenset((b"0",)),
     "echo": frozenset((b"false",)),
     "suffix": frozenset((b'""',)),
     "store": frozenset((b"false",)),
@@ -39,11 +40,15 @@ NEUTRAL: Mapping[str, frozenset[bytes]] = {
     "modalities": frozenset((b'["text"]',)),
     "service_tier": frozenset((b'"auto"', b'"default"')),
     "tools": frozenset((b"[]",)),
-    "stop": frozenset((b"[]",)),
+    "stop": frozenset((b"[]", b'""', b'[""]')),
     "encoding_format": frozenset((b'"float"',)),
-    "response_format": frozenset((b'{"type":"text"}', b'{"type": "text"}')),
+    "response_format": frozenset((b'{"type":"text"}',)),
 }
 """Values that say what is so anyway: with one of them a field counts as absent, like `null`."""
+
+
+_LONGEST = 64
+"""Bytes of a neutral value, with room for line breaks."""
 
 
 class Features(msgspec.Struct, frozen=True):
@@ -78,6 +83,7 @@ PARTS: Mapping[str, str] = {
     "reasoning": "thoughts of earlier turns, signed",
     "name": "`name` of a message's author",
     "tool images": "images in a tool's result",
+    "thinking.display": "Anthropic's `display` within `thinking`: whether thoughts can be read",
 }
 """Kinds of content, with the words of the docs."""
 
@@ -93,14 +99,24 @@ def asked_fields(fields: Fields, features: Features, provider: str) -> Fields:
     for name, raw in fields.items():
         if name in OWN:
             continue
-        text = bytes(raw)
-        if text == b"null" or text in NEUTRAL.get(name, ()):
+        if bytes(raw) == b"null" or (name in NEUTRAL and _compact(raw) in NEUTRAL[name]):
             continue
         if known is None or name in known:
             asked[name] = raw
         elif name not in HARMLESS and name not in features.harmless:
             raise cannot_express(name, provider)
     return asked
+
+
+def _compact(raw: msgspec.Raw) -> bytes:
+    """A short value without blanks between its tokens; longer ones are never neutral."""
+    text = bytes(raw)
+    if len(text) > _LONGEST:
+        return text
+    try:
+        return msgspec.json.encode(msgspec.json.decode(text))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return text
 
 
 def _check_stream_options(raw: msgspec.Raw) -> None:

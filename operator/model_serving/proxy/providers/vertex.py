@@ -69,7 +69,7 @@ class VertexAI:
                 return EmbedContent(self.name)
             return Predict(self.name, 1) if model.name == PREDICTED else Predict(self.name)
         if model.publisher == "anthropic":
-            return Messages(self.name, "", ANTHROPIC_VERSION)
+            return Messages(self.name, "", ANTHROPIC_VERSION, urls=False)
         return GeminiText(self.name, model.name) if target.task == COMPLETIONS else GeminiChat(self.name, model.name)
 
     def error(self, status: int, body: bytes, retry_after: float | None) -> ProviderError:
