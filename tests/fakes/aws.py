@@ -59,6 +59,8 @@ class FakeAws(FakeUpstream):
     """Seconds by which this side is ahead."""
     delay_seconds: float = 0.0
     """How long STS and the agent take."""
+    remembers: bool = False
+    """The agent gives the same keys again, as the real one does for most of their life."""
     sts_error: str = ""
     """A code with which STS refuses everything."""
 
@@ -117,7 +119,8 @@ class FakeAws(FakeUpstream):
             return reply(404, b"404 page not found\n", "text/plain")
         if request.header("authorization") not in self.tokens:
             return reply(401, b"Unauthorized error: the token is not known: " + _shown(request), "text/plain")
-        answer = _temporary(self.issue(), "Token") | {"AccountId": "123456789012"}
+        keys = next(iter(self.issued.values())) if self.remembers and self.issued else self.issue()
+        answer = _temporary(keys, "Token") | {"AccountId": "123456789012"}
         return reply(200, json.dumps(answer).encode(), "application/json")
 
     # Bedrock

@@ -181,9 +181,10 @@ class TargetCall:
         self._services.journal.ended(course, now)
 
     def _renewed(self, listener: ResponseListener) -> Fetch | None:
-        """The request, once what was pending has ended; None when that brought no other value."""
-        value = self._source.value
-        if not value or value == self._refused:
+        """The request, once what was pending has ended; None when that failed. A service may give the same value
+        again: then the provider's own refusal of that is the answer."""
+        value, source = self._source.value, self._source
+        if not value or (value == self._refused and any(token.problem for token in source.tokens())):
             return None
         self._value = value
         return self.send(listener)

@@ -182,14 +182,18 @@ async def test_keys_that_aws_ends_early_are_fetched_anew_and_the_call_is_sent_ag
         assert len(aws.asked("/model/")) - before <= 20, "each once more at most"
 
 
-async def test_a_role_that_may_not_call_the_model_is_the_clients_answer(files: Files, aws: FakeAws) -> None:
-    async with with_identity(files, aws) as running:
+@pytest.mark.parametrize("agent", [False, True], ids=["STS", "the agent, which gives the same keys again"])
+async def test_a_role_that_may_not_call_the_model_is_the_clients_answer(
+    files: Files, aws: FakeAws, agent: bool
+) -> None:
+    aws.remembers = agent
+    async with with_identity(files, aws, agent=agent) as running:
         await settle(running)
         aws.forbidden = True
         answers = [await chat(running.port) for _ in range(5)]
         assert {answer.status for answer in answers} == {403}
         assert all("You don't have access to the model." in answer.body.decode() for answer in answers)
-        assert len(aws.asked("/")) <= 2, "it is not a reason to ask STS each time"
+        assert len(aws.asked("/v1/credentials" if agent else "/")) <= 2, "it is not a reason to ask for keys each time"
 
 
 async def test_what_sts_says_is_told_and_it_is_asked_again(files: Files, aws: FakeAws) -> None:
