@@ -73,18 +73,23 @@ class Door:
         fields = json.loads(body)
         stream = fields.get("stream") is True or any(word in rest for word in STREAMED)
         self.requests.append((folder, stream, f"/{rest}", fields, headers))
-        case = ROOT / folder / ("text_stream" if stream else "text")
+        name = self.case_of(folder, body)
+        case = ROOT / folder / (f"{name}_stream" if stream else name)
         if not stream:
             return "application/json", (case / "reply.json").read_bytes()
         if (case / "reply.bin").exists():
             return "application/vnd.amazon.eventstream", (case / "reply.bin").read_bytes()
         return "text/event-stream", (case / "reply.sse").read_bytes()
 
+    def case_of(self, folder: str, body: bytes) -> str:
+        """The golden case that answers; a stream's has `_stream` behind."""
+        return "text"
+
 
 @contextmanager
-def vendors() -> Iterator[Door]:
+def vendors(kind: type[Door] = Door) -> Iterator[Door]:
     """The door, open."""
-    door = Door()
+    door = kind()
     thread = threading.Thread(target=door.server.serve_forever, daemon=True)
     thread.start()
     try:
