@@ -21,16 +21,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 SIDE_BY_SIDE = ["-n", "4"]
 """Most of these tests wait for sockets and processes, so that more of them than cores run at a time."""
-OWN_STAGES = ("bench", "clients", "cluster", "local")
-SOCKETS = ["tests/proxy/http", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("tests/proxy/test_*.py"))]
-"""Tests of the data plane over real sockets: they wait for much, too."""
+OWN_STAGES = ("bench", "clients", "cluster", "local", "proxy")
 Stage = tuple[str, list[str]]
-FIRST: Stage = (
-    "unit and golden",
-    ["tests", *SIDE_BY_SIDE, *(f"--ignore={path}" for path in (*(f"tests/{name}" for name in OWN_STAGES), *SOCKETS))],
-)
+FIRST: Stage = ("control plane and REST", ["tests", *SIDE_BY_SIDE, *(f"--ignore=tests/{name}" for name in OWN_STAGES)])
 FOREGROUND: list[Stage] = [
-    ("sockets", [*SOCKETS, *SIDE_BY_SIDE]),
+    ("data plane", ["tests/proxy", *SIDE_BY_SIDE]),
     ("clients", ["tests/clients", "-n", "3"]),
     ("local platform and benchmark", ["tests/local", "tests/bench"]),
 ]
