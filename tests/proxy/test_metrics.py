@@ -17,7 +17,7 @@ from model_serving.proxy.exposition import Family, histogram, samples
 from model_serving.proxy.http.exchange import Request
 from model_serving.proxy.metrics import FAMILIES, Metrics
 from model_serving.proxy.minutes import KEPT, SECONDS, Minutes, Tally
-from model_serving.proxy.usage import Usage, read_usage
+from model_serving.proxy.usage import MOST_TOKENS, Usage, read_usage
 from model_serving.proxy.workers_admin import merged_usage
 from model_serving.proxy_config import Limit
 from tests.fakes.upstream import FakeUpstream, silence
@@ -260,6 +260,9 @@ def test_the_minutes_of_several_workers_stand_together() -> None:
                      id="details that are null"),
         pytest.param('{"prompt_tokens":7,"completion_tokens":4,"prompt_tokens_details":"odd"}', Usage(7, 4),
                      id="odd details do not hide the sums"),
+        pytest.param('{"prompt_tokens":-7,"completion_tokens":4}', Usage(0, 4), id="nothing is given back"),
+        pytest.param('{"prompt_tokens":7,"completion_tokens":1%s}' % ("0" * 4000), Usage(7, MOST_TOKENS),
+                     id="more digits than can be added up and written"),
         pytest.param('{"prompt_tokens":"odd"}', None, id="odd sums are none"),
         pytest.param("null", None, id="none"),
     ],

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import msgspec
+from msgspec.structs import astuple, force_setattr
+
+MOST_TOKENS = 2**53
+"""What numbers of JSON can tell apart."""
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -14,6 +18,13 @@ class Usage(msgspec.Struct, frozen=True):
     reasoning_tokens: int = 0
     cache_written_tokens: int = 0
     """Also part of the prompt's: tokens that were put into the vendor's cache."""
+
+    def __post_init__(self) -> None:
+        """Counters and limits add these up: no vendor's number may set them back, or break them for good."""
+        counts = astuple(self)
+        if min(counts) < 0 or max(counts) > MOST_TOKENS:
+            for name, count in zip(self.__struct_fields__, counts, strict=True):
+                force_setattr(self, name, max(0, min(count, MOST_TOKENS)))
 
     @property
     def total_tokens(self) -> int:
