@@ -372,6 +372,11 @@ def test_ids_differ_from_answer_to_answer() -> None:
     assert one["message"]["tool_calls"][0]["id"] != other["message"]["tool_calls"][0]["id"]
 
 
+def test_arguments_that_are_null_are_an_empty_object() -> None:
+    choice = answered(said({"functionCall": {"name": "look", "args": None}}, reason="STOP"))["choices"][0]
+    assert choice["message"]["tool_calls"][0]["function"]["arguments"] == "{}"
+
+
 def test_ids_of_our_own_are_as_short_as_openai_wants_them() -> None:
     choice = answered(said({"functionCall": {"name": "look"}}, reason="STOP"), responseId="r" * 99)["choices"][0]
     assert len(choice["message"]["tool_calls"][0]["id"]) <= 40

@@ -193,7 +193,7 @@ def called(part: Part, base: str, choice: int, number: int) -> Called:
     extra = None
     if part.thought_signature is not None:
         extra = Raw(b'{"google":{"thought_signature":%b}}' % _encode(part.thought_signature))
-    arguments = msgspec.json.format(bytes(call.args), indent=-1).decode()
+    arguments = "{}" if bytes(call.args) == b"null" else msgspec.json.format(bytes(call.args), indent=-1).decode()
     return Called(call.id or _minted(f"{base}-{choice}-{number}"), call.name, arguments, extra)
 
 
