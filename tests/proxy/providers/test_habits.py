@@ -227,6 +227,11 @@ def put_together(stream: bytes) -> Any:
     return {"role": "assistant", "content": ["", *content], "tool_calls": calls}
 
 
+def dumped(content: list[Any]) -> str:
+    """Content as ChatDatabricks keeps it: lists of thoughts as JSON, text as it is."""
+    return "".join(piece if isinstance(piece, str) else json.dumps([piece]) for piece in content)
+
+
 def joined_text(blocks: list[Any]) -> list[Any]:
     """Blocks, those of text that follow each other as one."""
     joined: list[Any] = []
@@ -242,9 +247,24 @@ def joined_text(blocks: list[Any]) -> list[Any]:
 def test_a_signed_turn_goes_back_as_it_came(case: str) -> None:
     said = json.loads((GOLDEN / case / "reply.json").read_text())["content"]
     whole = json.loads((GOLDEN / case / "answer.json").read_text())["choices"][0]["message"]
-    for message in (whole, put_together((GOLDEN / f"{case}_stream" / "answer.sse").read_bytes())):
+    pieces = put_together((GOLDEN / f"{case}_stream" / "answer.sse").read_bytes())
+    texts = (json.dumps(whole["content"]), dumped(pieces["content"]))
+    for message in (whole, pieces, *(whole | {"content": text} for text in texts)):
         told = asked(CLAUDE, turn(message) | {"tools": [TOOL]})["messages"][1]["content"]
         assert joined_text(told) == said
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[{"type": "reasoning", "summary": [}]',
+        '[{"type": "reasoning", "summary": [{"type": "summary_text", "x": 1}]}]',
+        '[{"type": "reasoning", "summary": [' + "[" * 5000,
+        'So: [{"type": "reasoning", "summary": [{"type": "summary_text", "text": "hm", "signature": "s"}]}]',
+    ],
+)
+def test_a_text_that_only_looks_like_thoughts_stays_one(text: str) -> None:
+    assert asked(CLAUDE, turn({"role": "assistant", "content": text}, HELLO))["messages"][1]["content"] == text
 
 
 def test_whether_thoughts_can_be_read_is_anthropics_own() -> None:

@@ -80,6 +80,7 @@ FEATURES = Features(
         "`reasoning_content` and unsigned thoughts of earlier turns are left out: the vendor takes back signed ones "
         "alone, as answers bring them when the call has `thinking`; `after_tool_calls` of a `reasoning` part tells how "
         "many of the turn's tool calls stand before it",
+        "lists of thoughts that ChatDatabricks sends back as text are read as lists",
         "`annotations`, another vendor's `extra_content` and a tool message's `name` are left out of earlier turns",
     ),
 )

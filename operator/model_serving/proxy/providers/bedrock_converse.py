@@ -63,6 +63,7 @@ _NOTES = (
     "system and developer messages go to `system`, wherever they stand",
     "`reasoning_content` and unsigned thoughts of earlier turns are left out: models take back signed ones alone, as "
     "answers bring them when the call has `thinking`",
+    "lists of thoughts that ChatDatabricks sends back as text are read as lists",
     "`annotations`, another vendor's `extra_content` and a tool message's `name` are left out of earlier turns",
     "`detail` of an image is left out: models scale images by rules of their own",
     "`file`: PDF, CSV, Word, Excel, HTML, text and Markdown; the name is reduced to characters that Bedrock allows, "

@@ -18,7 +18,7 @@ from msgspec import UNSET, Raw, UnsetType
 from model_serving.proxy.call import Call
 from model_serving.proxy.errors import InvalidParameter
 from model_serving.proxy.providers.features import Features, asked_fields, cannot_express
-from model_serving.proxy.providers.habits import plain_messages, plain_number
+from model_serving.proxy.providers.habits import dumped_parts, plain_messages, plain_number
 
 if TYPE_CHECKING:
     MaybeRaw = Raw | None
@@ -178,6 +178,9 @@ class Assistant(_Strict, tag_field="role", tag="assistant"):
 
     def __post_init__(self) -> None:
         self.annotations = _sent(self.annotations)
+        if isinstance(self.content, str) and (parts := dumped_parts(self.content)) is not None:
+            with suppress(msgspec.ValidationError):
+                self.content = msgspec.convert(parts, list[AssistantPart])
 
 
 class Tool(_Strict, tag_field="role", tag="tool"):

@@ -2,11 +2,13 @@
 
 Used by `chat.py` and by dialects whose vendors are stricter than OpenAI. Each habit was seen: frameworks dump whole
 classes, with null for what is not there; LangChain puts the pieces of a stream together as a list that holds bare
-strings; JavaScript and JSON writers of other languages spell 100 as 100.0; Kimi's tool calls are named `functions.f:0`.
+strings, Databricks' own ChatDatabricks as one text; JavaScript and JSON writers of other languages spell 100 as 100.0;
+Kimi's tool calls are named `functions.f:0`.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from hashlib import sha256
 from typing import Any
@@ -15,6 +17,9 @@ import msgspec
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
+_read_json = json.JSONDecoder().raw_decode
+_DUMPED = '[{"type": "reasoning", "summary": ['
+"""How lists of thoughts begin as ChatDatabricks' text."""
 _WHOLE = re.compile(rb"(-?\d+)\.0+")
 _CALL_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 """What Anthropic takes, and each model on Bedrock."""
@@ -25,6 +30,23 @@ _KEPT = frozenset(("extra_content", "annotations"))
 def plain_messages(raw: bytes) -> bytes:
     """Messages without fields that are null, and with bare strings of content as parts. DecodeError and its like."""
     return _encode(_without_null(_decode(raw)))
+
+
+def dumped_parts(text: str) -> list[Any] | None:
+    """The parts of content that ChatDatabricks made a text: each list of a stream as its JSON, and text between them.
+    None for a text that is just that."""
+    if not text.startswith(_DUMPED):
+        return None
+    parts: list[Any] = []
+    at = 0
+    while (found := text.find(_DUMPED, at)) >= 0:
+        parts += _text_parts(text[at:found])
+        try:
+            listed, at = _read_json(text, found)
+        except (ValueError, RecursionError):
+            return None
+        parts += listed
+    return parts + _text_parts(text[at:])
 
 
 def plain_number(raw: bytes) -> bytes:
@@ -41,6 +63,10 @@ def plain_id(id: str) -> str:
 def is_blank(text: str) -> bool:
     """Whether a text says nothing: such are refused by Anthropic's models, and written by them before tool calls."""
     return not text or text.isspace()
+
+
+def _text_parts(text: str) -> list[Any]:
+    return [{"type": "text", "text": text}] if text else []
 
 
 def _without_null(value: Any) -> Any:
