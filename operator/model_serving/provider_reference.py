@@ -128,7 +128,8 @@ def _passed() -> str:
         "## What passes through\n\n"
         f"{' and '.join(', '.join(names).rsplit(', ', 1))} speak OpenAI's API: bodies and\n"
         "streams pass through, fields that nobody here knows included. Only `model` is ours, and a stream of `openai`\n"
-        "is always asked for its usage. What such a vendor does not take is its own 400.\n"
+        "is always asked for its usage, but on Azure before version 2024-08-01 of its API, which refuses that: there\n"
+        "limits of tokens go by [their estimate](limits.md). What such a vendor does not take is its own 400.\n"
     )
 
 

@@ -97,6 +97,14 @@ def test_azures_base_may_end_in_openai(end: str) -> None:
     assert OPENAI.url(azure("2024-10-21", f"https://r.openai.azure.com{end}"), False) == url
 
 
+@pytest.mark.parametrize("end", ["", "/", "/serving-endpoints", "/serving-endpoints/"])
+def test_a_workspace_may_be_named_as_clients_of_openais_api_name_it(end: str) -> None:
+    settings = {"databricks_workspace_url": f"https://w.example.com{end}"}
+    target = Target("e", "databricks-model-serving", CHAT, "there", settings=settings)
+    url = PROVIDERS["databricks-model-serving"].url(target, False)
+    assert url == "https://w.example.com/serving-endpoints/there/invocations"
+
+
 def _stream(given: dict[str, Any]) -> Call:
     return call(True, messages=[], **given)
 

@@ -20,11 +20,12 @@ class DatabricksModelServing:
     tasks = frozenset((CHAT, COMPLETIONS, EMBEDDINGS))
 
     def url(self, target: Target, stream: bool) -> str:
-        """The invocations of that endpoint."""
+        """The invocations of that endpoint. The workspace's URL may end as clients of OpenAI's API are told it."""
         workspace = target.settings.get("databricks_workspace_url")
         if not workspace:
             raise ValueError("databricks_workspace_url is missing")
-        return f"{workspace.rstrip('/')}/serving-endpoints/{path_segment(target.model)}/invocations"
+        root = workspace.rstrip("/").removesuffix("/serving-endpoints")
+        return f"{root}/serving-endpoints/{path_segment(target.model)}/invocations"
 
     def scheme(self, target: Target) -> Scheme:
         """A bearer token."""
