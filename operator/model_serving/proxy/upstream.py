@@ -6,7 +6,7 @@ Made by the pipeline for each call, driven by a `Relay`. Knows credentials and p
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 from model_serving.proxy.awaited import AwaitedFetch
@@ -212,5 +212,10 @@ class TargetCall:
 
     def _scrubbed(self, text: bytes) -> bytes:
         """An error's words without secrets: those known now, and those that this call was made with."""
-        own = [value for value in (self._value, self._refused) if value and isinstance(value, str)]
+        own = [part for value in (self._value, self._refused) if value for part in _texts(value)]
         return self._services.credentials.scrub(redacted(text, (*own, *self._source.known_values())))
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    """What a credential's value consists of: keys of AWS have several parts."""
+    return (value,) if isinstance(value, str) else astuple(value)

@@ -11,7 +11,8 @@ import pytest
 from model_serving.proxy.credentials.platform import Platform
 from model_serving.proxy_config import CredentialFile, Target
 from tests.fakes.aws import FakeAws, Issued
-from tests.proxy.harness import Answer, Files, Running, call, chat, proxy, target, write
+from tests.fakes.upstream import Received, whole
+from tests.proxy.harness import Answer, Files, Running, call, chat, proxy, target, until, write
 
 TOKEN = "sk-test-projected-token"
 MODEL = "eu.anthropic.claude-3-haiku-20240307-v1:0"
@@ -137,6 +138,27 @@ async def test_a_refusal_without_other_keys_is_the_clients_answer(
     assert answer.json["error_code"] == "PERMISSION_DENIED"
     assert not {issued.id, issued.secret, issued.token} & set(answer.body.decode().split('"'))
     assert len(aws.requests) == requests
+
+
+async def test_an_error_repeats_no_keys_although_they_were_replaced_twice_meanwhile(files: Files, aws: FakeAws) -> None:
+    keys, first = Keys(files, aws), aws.issue()
+    keys.put(first)
+    async with proxy(files) as running:
+        await settle(running)
+        (source,) = running.service.state.credentials._sources.values()  # type: ignore[attr-defined]
+
+        async def replace_twice(request: Received, writer: asyncio.StreamWriter) -> None:
+            for following in (aws.issue(), aws.issue()):
+                keys.put(following)
+                await until(lambda id=following.id: source.value.id == id)
+            told = {"message": f"not {first.id} with {first.secret} and {first.token}"}
+            await whole(400, told)(request, writer)
+
+        aws.scripts.append(replace_twice)
+        answer = await chat(running.port)
+    assert answer.status == 400
+    assert not [part for part in (first.id, first.secret, first.token) if part in answer.body.decode()]
+    assert answer.body.decode().count("[redacted]") == 3
 
 
 # --- the pod's identity
