@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
@@ -192,7 +193,7 @@ def says_nothing(name: str, value: Any) -> bool:
     if name in ("temperature", "top_p") and value == 1:  # Anthropic's defaults
         return True
     return (
-        value is None or json.dumps(value).encode() in NEUTRAL.get(name, ()) or value in ("auto", {"type": "disabled"})
+        value is None or msgspec.json.encode(value) in NEUTRAL.get(name, ()) or value in ("auto", {"type": "disabled"})
     )
 
 
