@@ -7,9 +7,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
-from tests.clients.workspace import Workspace
+from tests.clients import terraform
+from tests.clients.workspace import KEY_REFERENCE, Workspace
 from tests.fakes.token_service import ACCOUNT, new_key, pem
 from tests.local.test_vendors import BASES, KEY, Door, vendors
 from tests.proxy.providers.golden import ROOT, vendor_of
@@ -95,3 +97,26 @@ def test_langchain_and_mlflow_cannot_tell_the_vendors_apart(workspace: Workspace
         vendor_of(provider).accept_request("chat", stream, path, body)
     asked = [request[0] for request in door.requests]
     assert {folder: asked.count(folder) for folder in CASES} == dict.fromkeys(CASES, 9)
+
+
+@pytest.mark.parametrize("keys", ["plaintext", "references"])
+@pytest.mark.parametrize("folder", ["amazon_bedrock", "google_cloud_vertex_ai"])
+def test_terraform_finds_no_drift(workspace: Workspace, admin: httpx.Client, folder: str, keys: str) -> None:
+    with vendors(Talk) as door:
+        wanted = {"name": folder, "config": {"served_entities": [entity(folder, door.url)]}}
+        if keys == "references":
+            refer(admin, wanted["config"]["served_entities"][0]["external_model"][f"{folder}_config"])
+        made = terraform.create(admin, wanted)
+        second = json.loads(json.dumps(wanted))
+        second["config"]["served_entities"][0]["external_model"]["name"] += "-next"
+        changed = terraform.change(admin, second, wanted)
+    assert (changed["id"], changed["config"]["config_version"]) == (made["id"], 2)
+
+
+def refer(admin: httpx.Client, config: dict[str, Any]) -> None:
+    """Puts the keys of a block into a scope, and names them in their place."""
+    for name in [name for name in config if name.endswith("_plaintext")]:
+        field = name.removesuffix("_plaintext")
+        put = {"scope": "my_scope", "key": field, "string_value": config.pop(name)}
+        assert admin.post("/api/2.0/secrets/put", json=put).status_code == 200
+        config[field] = KEY_REFERENCE.replace("my_openai_api_key", field)
