@@ -391,6 +391,13 @@ def test_arguments_are_the_vendors_numbers_without_its_blanks() -> None:
     assert call["function"]["arguments"] == '{"n":1.0,"big":12345678901234567890123}'
 
 
+@pytest.mark.parametrize(("told", "logprob"), [(-1, -1.0), (-0.5, -0.5), ("-Infinity", -9999.0), (None, -9999.0)])
+def test_each_probability_is_a_number(told: Any, logprob: float) -> None:
+    result = {"chosenCandidates": [{"token": "x", "logProbability": told}]}
+    choice = answered(said({"text": "x"}, logprobsResult=result), call=chat(logprobs=True))["choices"][0]
+    assert choice["logprobs"]["content"][0]["logprob"] == logprob
+
+
 def test_tokens_of_tools_and_thoughts_are_counted() -> None:
     counts = {"promptTokenCount": 5, "toolUsePromptTokenCount": 2, "candidatesTokenCount": 3, "thoughtsTokenCount": 4}
     usage = answered(said({"text": "x"}), usageMetadata=counts | {"cachedContentTokenCount": 1})["usage"]

@@ -75,7 +75,8 @@ class _Content(_Wire):
 
 class _Token(_Wire):
     token: str = ""
-    log_probability: float | None = None
+    log_probability: float | str | None = None
+    """Text where JSON has no number: `-Infinity`."""
 
 
 class _Top(_Wire):
@@ -253,7 +254,7 @@ def logprobs_of(result: Logprobs) -> Raw:
 
 def _token(token: _Token) -> dict[str, Any]:
     """-9999 stands for what is nearly impossible, in OpenAI's API too."""
-    logprob = -9999.0 if token.log_probability is None else token.log_probability
+    logprob = token.log_probability if isinstance(token.log_probability, float) else -9999.0
     return {"token": token.token, "logprob": logprob, "bytes": list(token.token.encode())}
 
 
