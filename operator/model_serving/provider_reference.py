@@ -53,7 +53,8 @@ Applications speak OpenAI's API to every endpoint; which vendor answers is a set
 ([how to call](calling.md)). What passes through is forwarded as it is. Everything else is translated both ways, also
 streams, and nothing is dropped in silence: a field that the vendor cannot express is refused with 400
 `INVALID_PARAMETER_VALUE` and its name, unless it is harmless by the lists below. Values are not checked: one that is
-out of the vendor's range is the vendor's 400. Names of models are not checked either.
+out of the vendor's range is the vendor's 400. Names of models are not checked either;
+on Vertex AI and Bedrock they say which of the vendor's APIs is called.
 
 Each provider has a sample to start from in `manifests/samples/`.
 

@@ -239,8 +239,8 @@ def _effectless(definitions: Json) -> str:
     return (
         "## Fields without effect\n\n"
         "Databricks' fields that mean nothing here are stored as they are. Those that would protect or change\n"
-        "something are refused unless empty or disabled, rather than ignored. What is *echoed* will be by the REST\n"
-        "API, which is not part of this release; until then it stands in the spec.\n\n"
+        "something are refused unless empty or disabled, rather than ignored. What is *echoed* comes back by the\n"
+        "[REST API](rest-fields.md).\n\n"
         + table(("field", "what happens"), rows)
     )
 
@@ -272,7 +272,8 @@ def _everything() -> Iterator[EndpointSpec]:
     for provider in Provider:
         yield _spec(_external(provider))
     yield _spec(_external(Provider.AMAZON_BEDROCK, AmazonBedrockConfig.model_construct(bedrock_provider="anthropic")))
-    yield _spec(_external(Provider.GOOGLE_CLOUD_VERTEX_AI, name="claude-sonnet-4-5"))
+    for name in ("claude-sonnet-4-5", "meta/llama"):
+        yield _spec(_external(Provider.GOOGLE_CLOUD_VERTEX_AI, name=name))
 
 
 def _external(provider: Provider, block: Model | None = None, name: str = "m") -> ServedEntity:

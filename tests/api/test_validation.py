@@ -142,6 +142,7 @@ def test_every_word_of_conditions_is_documented(word: Reason) -> None:
         ("provider-palm", ["config.servedEntities[0].externalModel.provider"]),
         ("provider-bedrock-embeddings", ["config.servedEntities[0].externalModel.amazonBedrockConfig.bedrockProvider"]),
         ("provider-vertex-claude-embeddings", ["config.servedEntities[0].externalModel.task"]),
+        ("provider-vertex-other-publisher", ["config.servedEntities[0].externalModel.name"]),
         ("foundation-two-routes", ["config.servedEntities[0].entityName", "config.servedEntities[1].entityName"]),
         ("limits-all-forms", []),
         ("proxy-autoscaling", ["proxy.autoscaling"]),

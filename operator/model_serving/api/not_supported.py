@@ -48,8 +48,15 @@ def _vendors_offer(path: str, model: ExternalModel) -> Iterator[tuple[str, str]]
         if maker not in _BEDROCK_EMBEDDINGS:
             names = " or ".join(_BEDROCK_EMBEDDINGS)
             yield f"{path}.amazonBedrockConfig.bedrockProvider", f"{maker} has no embeddings on Bedrock: use {names}"
-    claude = model.provider == Provider.GOOGLE_CLOUD_VERTEX_AI and "claude-" in model.name
-    if claude and model.task != Task.CHAT:
+    if model.provider == Provider.GOOGLE_CLOUD_VERTEX_AI:
+        yield from _vertex_offers(path, model)
+
+
+def _vertex_offers(path: str, model: ExternalModel) -> Iterator[tuple[str, str]]:
+    publisher, slash, _ = model.name.removeprefix("publishers/").partition("/")
+    if slash and publisher not in ("google", "anthropic", "projects"):
+        yield f"{path}.name", f"models of {publisher} are not called through Vertex AI's own APIs: use provider custom"
+    elif "claude-" in model.name and model.task != Task.CHAT:
         yield f"{path}.task", f"Claude serves {Task.CHAT} alone on Vertex AI: use that task, or a model of Google"
 
 
