@@ -240,8 +240,7 @@ def _effectless(definitions: Json) -> str:
         "## Fields without effect\n\n"
         "Databricks' fields that mean nothing here are stored as they are. Those that would protect or change\n"
         "something are refused unless empty or disabled, rather than ignored. What is *echoed* comes back by the\n"
-        "[REST API](rest-fields.md).\n\n"
-        + table(("field", "what happens"), rows)
+        "[REST API](rest-fields.md).\n\n" + table(("field", "what happens"), rows)
     )
 
 
