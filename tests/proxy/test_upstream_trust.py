@@ -81,6 +81,24 @@ async def test_a_bundle_is_awaited_and_then_replaced_while_serving(
         assert len(upstream.requests) == len(other.requests) == 1
 
 
+async def test_a_connection_is_not_used_again_when_other_authorities_count(
+    files: Files, vendors: tuple[Vendor, Vendor]
+) -> None:
+    one, two = vendors
+    async with FakeUpstream(tls=one.context) as upstream:
+        named(files, upstream.port)
+        files.secret(one.pair.certificate.decode(), "corp", "ca.crt")
+        async with proxy(files) as running:
+            await until(lambda: ready(running))
+            assert (await chat(running.port)).status == 200
+            files.secret(two.pair.certificate.decode(), "corp", "ca.crt")
+            trust = running.service.state.trust  # type: ignore[attr-defined]
+            before = trust()
+            while trust() is before:  # calls all the while: the connection is never idle for long
+                assert (await chat(running.port)).status in (200, 503)
+            assert (await chat(running.port)).status == 503
+
+
 async def test_the_admins_file_counts_besides(files: Files, vendors: tuple[Vendor, Vendor], tmp_path: Path) -> None:
     one, two = vendors
     (tmp_path / "admin.pem").write_bytes(one.pair.certificate)

@@ -44,6 +44,8 @@ class ClientConnection(asyncio.Protocol):
         self._parts: list[bytes] = []
         self._started = self._paused = self._until_close = self._reusable = False
         self.idle_since = 0.0
+        self.trust: object = None
+        """The TLS context that it was made with."""
         self.keep_alive_seconds: float | None = None
         """What the upstream said in its last Keep-Alive header."""
 

@@ -139,10 +139,12 @@ class Dialler:
             connection = make(address)
             transport.set_protocol(connection)
             connection.connection_made(transport)
+            connection.trust = tls
             return connection
         _, connection = await self._loop.create_connection(
             lambda: make(address), address, origin.port, ssl=tls, server_hostname=name
         )
+        connection.trust = tls
         return connection
 
 

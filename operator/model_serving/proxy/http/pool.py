@@ -145,8 +145,8 @@ class Pool:
         self._loop = loop
         self._settings = settings or PoolSettings()
         chosen = self._settings
-        tls = chosen.tls or Trust(chosen.ca_file)
-        self._dialler = Dialler(loop, rule, seconds=chosen.connect_seconds, tls=tls, proxy=chosen.proxy)
+        self._tls = chosen.tls or Trust(chosen.ca_file)
+        self._dialler = Dialler(loop, rule, seconds=chosen.connect_seconds, tls=self._tls, proxy=chosen.proxy)
         self._lanes: dict[Origin, _Lane] = {}
 
     def send(self, origin: Origin, request: bytes, listener: ResponseListener) -> Fetch:
@@ -241,6 +241,8 @@ class Pool:
         if connection.keep_alive_seconds is not None:
             allowed = min(allowed, connection.keep_alive_seconds - 1.0)
         if now - connection.idle_since >= allowed or not connection.usable:
+            return False
+        if lane.origin.https and connection.trust is not self._tls():  # who vouched for it may not count any more
             return False
         return now - lane.name.seen.get(connection.address, now - GONE_SECONDS) < GONE_SECONDS
 
