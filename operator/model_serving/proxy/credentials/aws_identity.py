@@ -171,7 +171,8 @@ class NoIdentity(_Grant):
         """Says what is missing."""
         raise ValueError(
             "this pod has no identity at AWS: annotate its ServiceAccount with a role by "
-            "proxy.serviceAccountAnnotations (IRSA), or associate a role with it (EKS Pod Identity)"
+            "proxy.serviceAccountAnnotations (IRSA), or associate a role with it (EKS Pod Identity); "
+            "where there is neither, give access keys"
         )
 
 

@@ -188,6 +188,8 @@ class MetadataGrant:
             "Google's metadata server",
             "give the endpoint's ServiceAccount access on Google's side (proxy.serviceAccountAnnotations names the "
             "service account to act as)",
+            "it is asked again; outside of Google Cloud there is none: give a privateKeySecretRef, or let "
+            "GOOGLE_APPLICATION_CREDENTIALS name a federation",
         )
 
     def stamp(self) -> Hashable:

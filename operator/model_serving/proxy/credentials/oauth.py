@@ -32,10 +32,11 @@ class _Refusal(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class TokenService:
-    """Who is asked: its name, and what to do when it refuses. Both stand in messages."""
+    """Who is asked: its name, and what to do when it refuses, or is out of reach. All stand in messages."""
 
     name: str
     remedy: str
+    out_of_reach: str = "it is asked again"
 
     def token(self, answer: TokenAnswer, wall: float) -> Fetched:
         """The access token of an answer to a request made at `wall`. ValueError."""
@@ -45,7 +46,7 @@ class TokenService:
     def understood(self, answer: TokenAnswer, kind: type[T]) -> T:
         """A successful answer, typed. ValueError tells what else it is, and what to do."""
         if answer.failure:
-            raise ValueError(f"{self.name} {answer.failure}; it is asked again")
+            raise ValueError(f"{self.name} {answer.failure}; {self.out_of_reach}")
         if answer.status >= 500 or answer.status == 429:
             raise ValueError(f"{self.name} fails with status {answer.status}{_quoted(answer.body)}; it is asked again")
         if answer.status != 200:
