@@ -82,7 +82,7 @@ def host_class(text: str) -> HostClass:
 
 def name_class(name: str) -> HostClass:
     """The class of a host by its name alone: all there is to go by where an HTTP proxy looks names up."""
-    bare = name.lower().removesuffix(".")
+    bare = name.lower().rstrip(".")
     if re.fullmatch(LOOPBACK_NAMES, bare):
         return HostClass.LOOPBACK
     if re.fullmatch(NEVER_NAMES, bare) or re.fullmatch(NUMBER_NAMES, bare):

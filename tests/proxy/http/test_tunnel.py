@@ -79,6 +79,7 @@ async def test_the_certificate_must_be_the_upstreams(
     ("target", "words"),
     [
         pytest.param(("https://metadata.google.internal/v1", "local"), "never", id="a metadata service by its name"),
+        pytest.param(("https://metadata.goog../v1", "local"), "never", id="the same with dots that some leave out"),
         pytest.param(("https://kubernetes.default.svc.cluster.local/v1", "local"), "", id="the API server: not beyond"),
         pytest.param(("https://169.254.169.254/v1", "local"), "never", id="a metadata service by its address"),
         pytest.param(("https://vllm.corp.internal/v1", "public"), "admin's leave", id="a private name without leave"),

@@ -122,6 +122,7 @@ def test_streams_have_a_method_of_their_own(model: str, method: str) -> None:
             target(region="evil.example.com/"), "region evil.example.com/ cannot be", id="a region with a host"
         ),
         pytest.param(target(region=""), "cannot be", id="no region"),
+        pytest.param(target(project_id=".."), "cannot be", id="a project that leaves its place in the path"),
     ],
 )
 def test_what_cannot_be_served_is_refused_before_any_call(wanted: Target, words: str) -> None:

@@ -18,7 +18,7 @@ from model_serving.proxy.credentials.google import google_scheme
 from model_serving.proxy.credentials.scheme import Scheme
 from model_serving.proxy.errors import ProviderError
 from model_serving.proxy.providers.anthropic_messages import Messages
-from model_serving.proxy.providers.base import Dialect, provider_error
+from model_serving.proxy.providers.base import Dialect, path_segment, provider_error
 from model_serving.proxy.providers.gemini import GeminiChat, GeminiText
 from model_serving.proxy.providers.vertex_embeddings import EmbedContent, Predict
 from model_serving.proxy_config import Target
@@ -106,7 +106,7 @@ def _model(target: Target) -> _Model:
         )
     if publisher == "anthropic" and target.task != CHAT:
         raise ValueError(f"model {target.model} serves chat only")
-    place = f"projects/{quote(target.settings['project_id'], safe='')}/locations/{region}"
+    place = f"projects/{path_segment(target.settings['project_id'])}/locations/{region}"
     return _Model(publisher, name, f"{place}/publishers/{publisher}/models/{quote(name, safe='@')}")
 
 
