@@ -194,7 +194,8 @@ def _reasons(task: str, columns: Sequence[Target]) -> str:
     return (
         "Left out where the vendor has no place for it:\n\n"
         + "".join(f"* {name}: {why}\n" for name, why in left.items())
-        + f"\nThese values count as absent, like `null`: {', '.join(neutral)}.\n"
+        + f"\nThese values count as absent, like `null`: {', '.join(neutral)}"
+        + (", and `parallel_tool_calls` without `tools`.\n" if "tools" in FIELDS[task] else ".\n")
     )
 
 

@@ -61,6 +61,7 @@ NOTHING = [
     pytest.param({"tool_choice": "auto"}, id="a choice among no tools"),
     pytest.param({"tool_choice": "none", "parallel_tool_calls": True}, id="no tools, and none to be called"),
     pytest.param({"tools": [], "tool_choice": "auto"}, id="an empty list of tools"),
+    pytest.param({"parallel_tool_calls": False}, id="no tools, and none side by side"),
     pytest.param({"stop": ""}, id="an empty stop"),
     pytest.param({"stop": [""]}, id="a list of an empty stop"),
     pytest.param({"stream_options": {"include_usage": True}}, id="options of a stream without one"),

@@ -79,12 +79,13 @@ _NOTES = (
 )
 _HARMLESS = {"tools": "with `tool_choice` `none` the model is not told of them"}
 _ALONE = {"parallel_tool_calls": "without tools, or with `tool_choice` `none`, nothing can be called side by side"}
+_ONES = "`temperature` `1` and `top_p` `1` are left out: they change nothing, and newer models refuse the two together"
 _NONE = "`tool_choice` `none` is refused where earlier turns hold tool calls: Converse has none, and demands tools"
 _OWN_NOTES = {
     "anthropic": (
         "`parallel_tool_calls` `false`, and `tool_choice` `none` where earlier turns hold tool calls, go to the model "
         "as its own `tool_choice`",
-        "`temperature` `1` and `top_p` `1` are left out: they change nothing, and newer models refuse the two together",
+        _ONES,
         "`reasoning_effort` is `outputConfig.effort`; `none` switches thoughts off",
     ),
     "cohere": (_NONE,),
@@ -102,7 +103,10 @@ CHAT_FEATURES = {
     for maker, names in MODEL_FIELDS.items()
 }
 COMPLETION_FEATURES = {
-    maker: Features(_BASIC | names.keys(), notes=("`prompt` is sent as one message of the user",))
+    maker: Features(
+        _BASIC | names.keys(),
+        notes=("`prompt` is sent as one message of the user", *([_ONES] if maker == "anthropic" else [])),
+    )
     for maker, names in MODEL_FIELDS.items()
 }
 

@@ -97,7 +97,7 @@ def asked_fields(fields: Fields, features: Features, provider: str) -> Fields:
     if known is not None and "stream_options" in fields:
         _check_stream_options(fields["stream_options"])
     for name, raw in fields.items():
-        if name in OWN:
+        if name in OWN or (name == "parallel_tool_calls" and not _has_tools(fields)):
             continue
         if bytes(raw) == b"null" or (name in NEUTRAL and _compact(raw) in NEUTRAL[name]):
             continue
@@ -106,6 +106,11 @@ def asked_fields(fields: Fields, features: Features, provider: str) -> Fields:
         elif name not in HARMLESS and name not in features.harmless:
             raise cannot_express(name, provider)
     return asked
+
+
+def _has_tools(fields: Fields) -> bool:
+    """Whether anything can be called, side by side or not."""
+    return bytes(fields.get("tools", b"null")) not in (b"null", b"[]")
 
 
 def _compact(raw: msgspec.Raw) -> bytes:
