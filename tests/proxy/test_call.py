@@ -75,6 +75,7 @@ def fields_of(body: bytes) -> dict[str, object]:
         pytest.param(b'{"extra_params": {"a": 5, "b": [1], "c": {"d": null}}}', {"a": 5, "b": [1], "c": {"d": None}},
                      id="values that are no strings stay"),
         pytest.param(b'{"extra_params": {"a": "1"}, "a": 2}', {"a": 2}, id="the body's own field wins"),
+        pytest.param(b'{"extra_params": null, "a": 2}', {"a": 2}, id="no extra_params, but their name"),
         pytest.param(b'{"extra_params": {"client_request_id": "x", "stream": "true"}}', {"stream": True},
                      id="extra_params smuggle nothing past us"),
         pytest.param(b'{"unknown": {"deep": [1, 2]}}', {"unknown": {"deep": [1, 2]}}, id="unknown fields stay"),

@@ -184,6 +184,8 @@ def _is_stream(fields: Fields) -> bool:
 
 
 def _extra_params(raw: msgspec.Raw) -> Fields:
+    if bytes(raw) == b"null":
+        return {}
     try:
         params = _decode_fields(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
