@@ -128,7 +128,12 @@ REFUSED = [
         id="effort and budget",
     ),
     pytest.param([HI], {"logit_bias": {"1": 2}}, "logit_bias", id="a bias"),
-    pytest.param([HI], {"parallel_tool_calls": False}, "parallel_tool_calls", id="one call at a time"),
+    pytest.param(
+        [HI],
+        {"parallel_tool_calls": False, "tools": [{"type": "function", "function": {"name": "f"}}]},
+        "parallel_tool_calls",
+        id="one call at a time",
+    ),
     pytest.param(
         [HI],
         {
