@@ -14,7 +14,7 @@ from model_serving.proxy.call import CHAT, COMPLETIONS, EMBEDDINGS, Call, parse_
 from model_serving.proxy.errors import InvalidParameter
 from model_serving.proxy.providers.anthropic_complete import Complete
 from model_serving.proxy.providers.anthropic_messages import Messages
-from model_serving.proxy.providers.base import Dialect
+from model_serving.proxy.providers.base import Asked, Dialect
 from model_serving.proxy.providers.bedrock_converse import Converse
 from model_serving.proxy.providers.bedrock_embeddings import Titan
 from tests.proxy.providers.answers import events_of
@@ -253,6 +253,22 @@ def test_a_signed_turn_goes_back_as_it_came(case: str) -> None:
     for message in (whole, pieces, *(whole | {"content": text} for text in texts)):
         told = asked(CLAUDE, turn(message) | {"tools": [TOOL]})["messages"][1]["content"]
         assert joined_text(told) == said
+
+
+def test_a_thought_that_is_only_a_signature_goes_back() -> None:
+    """Newer Claudes tell no more of their thoughts, unless they are asked to."""
+    said = [{"type": "thinking", "thinking": "", "signature": "c2ln"}, anthropic.tool_use("t", "f")]
+    message = anthropic.message_of(*said, stop_reason="tool_use")
+    heard = Asked(Call(CHAT, parse_fields(b'{"thinking": {"type": "adaptive"}}'), False), "claude", "r", 1)
+    whole = json.loads(CLAUDE.reply(heard, [msgspec.json.encode(anthropic.wire(message))]).body)["choices"][0][
+        "message"
+    ]
+    stream = CLAUDE.stream(heard)
+    pieces = put_together(stream.feed(anthropic.stream_of(message)) + stream.close())
+    thought = {"reasoningContent": {"reasoningText": {"text": "", "signature": "c2ln"}}}
+    for told in (whole, pieces, whole | {"content": json.dumps(whole["content"])}):
+        assert asked(CLAUDE, turn(told))["messages"][1]["content"] == said
+        assert asked(BEDROCK, turn(told))["messages"][1]["content"][0] == thought
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ class _ToolUse(_Struct):
 
 
 class _ReasoningText(_Struct):
-    text: str
+    text: str = ""
     signature: str | None = None
 
 
