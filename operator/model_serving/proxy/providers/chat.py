@@ -19,6 +19,7 @@ from model_serving.proxy.call import Call
 from model_serving.proxy.errors import InvalidParameter
 from model_serving.proxy.providers.features import Features, asked_fields, cannot_express
 from model_serving.proxy.providers.habits import dumped_parts, plain_messages, plain_number
+from model_serving.proxy.providers.sampling import SAMPLING, Sampling
 
 if TYPE_CHECKING:
     MaybeRaw = Raw | None
@@ -261,45 +262,23 @@ class Thinking(_Strict):
     display: str | None = None
 
 
-class Chat(msgspec.Struct, gc=False):
-    """A chat call. A field that the client left out, or that says nothing, is None or empty.
-
-    `stop` is always a list; `max_tokens` stands for `max_completion_tokens` too; `top_logprobs` is None without
-    `logprobs`; `other` holds the fields that have no type here and that the dialect's `features` name."""
+class Chat(Sampling, gc=False, kw_only=True):
+    """A chat call. `max_tokens` stands for `max_completion_tokens` too; `top_logprobs` is None without `logprobs`."""
 
     messages: list[Message]
-    max_tokens: int | None = None
-    temperature: int | float | None = None
-    top_p: int | float | None = None
-    top_k: int | None = None
-    n: int = 1
-    stop: list[str] = []
-    seed: int | None = None
-    frequency_penalty: int | float | None = None
-    presence_penalty: int | float | None = None
     logprobs: bool = False
     top_logprobs: int | None = None
-    tools: list[FunctionTool] = []
+    tools: list[FunctionTool] = msgspec.field(default_factory=list)
     tool_choice: str | NamedTool | None = None
     parallel_tool_calls: bool = True
     response_format: AnyText | JsonObject | JsonSchema | None = None
     reasoning_effort: str | None = None
     thinking: Thinking | None = None
     user: str | None = None
-    other: dict[str, Raw] = {}
 
 
-_TYPES: dict[str, Any] = {
-    "max_tokens": int,
+_TYPES: dict[str, Any] = SAMPLING | {
     "max_completion_tokens": int,
-    "temperature": int | float,
-    "top_p": int | float,
-    "top_k": int,
-    "n": int,
-    "stop": str | list[str],
-    "seed": int,
-    "frequency_penalty": int | float,
-    "presence_penalty": int | float,
     "logprobs": bool,
     "top_logprobs": int,
     "tools": list[FunctionTool],
@@ -320,7 +299,7 @@ _AT = re.compile(r" - at `(?:key in )?\$(.*)`$")
 
 def read_chat(call: Call, features: Features, provider: str) -> Chat:
     """The call, typed. InvalidParameter names the field that is wrong, or that `features` do not have."""
-    chat = Chat(_read_messages(call.fields["messages"]))
+    chat = Chat(messages=_read_messages(call.fields["messages"]))
     asked = asked_fields(call.fields, features, provider)
     if "max_tokens" in asked and "max_completion_tokens" in asked:
         raise InvalidParameter("max_tokens and max_completion_tokens mean the same: send one", parameter="max_tokens")

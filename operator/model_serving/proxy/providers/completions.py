@@ -12,35 +12,17 @@ import msgspec
 from model_serving.proxy.call import Call
 from model_serving.proxy.providers.chat import read_field
 from model_serving.proxy.providers.features import Features, asked_fields, cannot_express
+from model_serving.proxy.providers.sampling import SAMPLING, Sampling
 
 
-class Completion(msgspec.Struct, gc=False):
-    """A completions call; what the client left out, or what says nothing, is None or empty. `stop` is always a list."""
+class Completion(Sampling, gc=False, kw_only=True):
+    """A completions call."""
 
     prompt: str
-    max_tokens: int | None = None
-    temperature: int | float | None = None
-    top_p: int | float | None = None
-    top_k: int | None = None
-    n: int = 1
-    stop: list[str] = []
-    seed: int | None = None
-    frequency_penalty: int | float | None = None
-    presence_penalty: int | float | None = None
     logprobs: int | None = None
-    other: dict[str, msgspec.Raw] = {}
 
 
-_TYPES: dict[str, Any] = {
-    "max_tokens": int,
-    "temperature": int | float,
-    "top_p": int | float,
-    "top_k": int,
-    "n": int,
-    "stop": str | list[str],
-    "seed": int,
-    "frequency_penalty": int | float,
-    "presence_penalty": int | float,
+_TYPES: dict[str, Any] = SAMPLING | {
     "logprobs": int,
 }
 _DECODERS = {name: msgspec.json.Decoder(kind) for name, kind in _TYPES.items()}
@@ -54,7 +36,7 @@ def read_completion(call: Call, features: Features, provider: str) -> Completion
         prompt = prompt[0]
     if not isinstance(prompt, str):
         raise cannot_express("prompt", provider, "send one text")
-    completion = Completion(prompt)
+    completion = Completion(prompt=prompt)
     for name, raw in asked_fields(call.fields, features, provider).items():
         decoder = _DECODERS.get(name)
         if decoder is None:
