@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from model_serving.proxy.providers.registry import PROVIDERS
+
 PROXY = Path(__file__).parents[2] / "operator/model_serving/proxy"
 ALLOWED = {"msgspec", "httptools", "uvloop", *sys.stdlib_module_names}
 OWN = (
@@ -39,6 +41,16 @@ def imported(path: Path) -> set[str]:
     return found
 
 
+REGISTRY = "model_serving.proxy.providers.registry"
+VENDORS = ("ai21labs", "anthropic", "bedrock", "cohere", "gemini", "vertex")
+NEEDED = {
+    "ai21labs": {"ai21labs"},
+    "anthropic": {"anthropic"},
+    "amazon-bedrock": {"anthropic", "bedrock"},
+    "cohere": {"cohere"},
+    "google-cloud-vertex-ai": {"anthropic", "gemini", "vertex"},
+}
+"""Whose code a provider needs: Bedrock and Vertex AI serve Claude, too."""
 MODULES = sorted(PROXY.rglob("*.py"))
 
 
@@ -52,10 +64,23 @@ def test_only_the_chosen_libraries_are_imported(path: Path) -> None:
         assert not imported(path) & IMPURE, "a pure room reads no clock, no socket and no environment"
 
 
+def loaded_by(program: str) -> set[str]:
+    done = subprocess.run([sys.executable, "-c", f"{program}; import sys; print(*sys.modules)"], capture_output=True)
+    return set(done.stdout.decode().split())
+
+
 def test_a_running_proxy_has_loaded_neither_pydantic_nor_a_kubernetes_client() -> None:
-    program = "import sys, model_serving.proxy.app, model_serving.proxy.router_app; print(*sys.modules)"
-    loaded = set(
-        subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout.decode().split()
-    )
+    loaded = loaded_by("import model_serving.proxy.app, model_serving.proxy.router_app")
+    assert "model_serving.proxy.app" in loaded
     assert not loaded & {"pydantic", "kopf", "kubernetes", "aiohttp", "httpx", "yaml", "jwt", "cryptography"}
     assert not any(name.startswith(("opentelemetry", "prometheus_client")) for name in loaded)
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_a_proxy_holds_the_code_of_its_own_provider_alone(name: str) -> None:
+    loaded = loaded_by(
+        f"import model_serving.proxy.app as a; a.Pipeline; from {REGISTRY} import *; PROVIDERS[{name!r}]"
+    )
+    own = {part for part in loaded if part.startswith("model_serving.proxy.providers.")}
+    assert own, "it was loaded"
+    assert {vendor for vendor in VENDORS if any(f".{vendor}" in module for module in own)} <= NEEDED.get(name, set())

@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
-from model_serving.proxy.providers.ai21labs import AI21Labs
-from model_serving.proxy.providers.anthropic import Anthropic
-from model_serving.proxy.providers.base import Provider
-from model_serving.proxy.providers.bedrock import AmazonBedrock
-from model_serving.proxy.providers.cohere import Cohere
-from model_serving.proxy.providers.custom import Custom
-from model_serving.proxy.providers.databricks import DatabricksModelServing
-from model_serving.proxy.providers.openai import OpenAI
-from model_serving.proxy.providers.vertex import VertexAI
+from collections.abc import Iterator, Mapping
+from importlib import import_module
 
-PROVIDERS: dict[str, Provider] = {
-    provider.name: provider
-    for provider in (
-        OpenAI(),
-        Anthropic(),
-        Custom(),
-        DatabricksModelServing(),
-        Cohere(),
-        AI21Labs(),
-        AmazonBedrock(),
-        VertexAI(),
-    )
+from model_serving.proxy.providers.base import Provider
+
+_ROWS = {
+    "openai": "openai.OpenAI",
+    "anthropic": "anthropic.Anthropic",
+    "custom": "custom.Custom",
+    "databricks-model-serving": "databricks.DatabricksModelServing",
+    "cohere": "cohere.Cohere",
+    "ai21labs": "ai21labs.AI21Labs",
+    "amazon-bedrock": "bedrock.AmazonBedrock",
+    "google-cloud-vertex-ai": "vertex.VertexAI",
 }
+"""Module of this folder, and the class in it."""
+
+
+class Registry(Mapping[str, Provider]):
+    """Each provider is loaded when it is first asked for: a proxy holds the code of its own alone."""
+
+    def __init__(self, rows: Mapping[str, str]) -> None:
+        self._rows = rows
+        self._loaded: dict[str, Provider] = {}
+
+    def __getitem__(self, name: str) -> Provider:
+        """The provider of that name. KeyError."""
+        if name not in self._loaded:
+            module, _, kind = self._rows[name].partition(".")
+            self._loaded[name] = getattr(import_module(f"{__package__}.{module}"), kind)()
+        return self._loaded[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+
+PROVIDERS = Registry(_ROWS)
