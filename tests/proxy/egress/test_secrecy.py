@@ -1,4 +1,4 @@
-"""No credential in any answer, log, metric or status, however loudly a provider repeats it. One row per scheme."""
+"""No credential in any answer, log, metric, trace or status, however loud a provider is. One row per scheme."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from model_serving.proxy import journal
+from model_serving.proxy.otel import OtelTracer
 from model_serving.proxy.providers.registry import PROVIDERS
 from model_serving.proxy.settings import ProcessSettings
 from tests.fakes.upstream import FakeUpstream, Received, Script, raw
@@ -117,13 +122,26 @@ WHOLE: tuple[Script, ...] = (
 )
 
 
+@dataclass(frozen=True)
+class Words:
+    """What a proxy writes down of its own."""
+
+    logged: pytest.LogCaptureFixture
+    spans: InMemorySpanExporter
+
+    def all(self) -> bytes:
+        """All of it."""
+        records = [f"{record.getMessage()} {record.exc_text}" for record in self.logged.records]
+        return " ".join([*records, *(span.to_json() for span in self.spans.get_finished_spans())]).encode()
+
+
 @dataclass
 class Ears:
     """Everything that a proxy says to anybody."""
 
     running: Running
     log: Path
-    logged: pytest.LogCaptureFixture
+    words: Words
     heard: bytes = b""
 
     async def call(self, path: str, body: dict[str, Any]) -> bytes:
@@ -138,24 +156,32 @@ class Ears:
         for path in ("/status", "/metrics", "/readyz", "/livez"):
             request = request_bytes("GET", path, None, {"connection": "close"})
             self.heard += await talk(self.running.admin_port, request, pause=0.0)
-        records = " ".join(f"{record.getMessage()} {record.exc_text}" for record in self.logged.records)
-        return self.heard + self.log.read_bytes() + records.encode()
+        return self.heard + self.log.read_bytes() + self.words.all()
+
+
+@pytest.fixture
+def words(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Words:
+    """What proxies that start from now on log and trace."""
+    caplog.set_level(logging.DEBUG, logger="model_serving")
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(journal, "open_tracer", lambda wanted: OtelTracer(provider))
+    return Words(caplog, exporter)
 
 
 @pytest.fixture
 async def ears(
-    request: pytest.FixtureRequest, files: Files, upstream: FakeUpstream, services: Services,
-    caplog: pytest.LogCaptureFixture,
-) -> AsyncIterator[Ears]:  # fmt: skip
+    request: pytest.FixtureRequest, files: Files, upstream: FakeUpstream, services: Services, words: Words
+) -> AsyncIterator[Ears]:
     way: Way = request.param
-    caplog.set_level(logging.DEBUG, logger="model_serving")
     platform = way.lay_out(files, services, origin_of(upstream))
     log = files.root / "access.log"
     fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     try:
         async with proxy(files, platform=platform, process=ProcessSettings(access_log_fd=fd)) as running:
             await until(lambda: running.service.state.ready)  # type: ignore[attr-defined]
-            yield Ears(running, log, caplog)
+            yield Ears(running, log, words)
     finally:
         os.close(fd)
 
@@ -196,6 +222,7 @@ async def test_nothing_that_a_provider_repeats_gets_out(
     told = await ears.all()
     assert upstream.requests, "it was called"
     assert b"[redacted]" in told, "the answers do hold what the provider said"
+    assert ears.words.spans.get_finished_spans(), "it was traced"
     assert not leaks(way, services, told)
 
 
@@ -203,7 +230,7 @@ async def test_nothing_that_a_provider_repeats_gets_out(
     "way", [way for way in WAYS if not way.secrets or way.name in ("azuread", "vertex key")], ids=lambda way: way.name
 )
 async def test_nothing_that_a_token_service_repeats_gets_out(
-    files: Files, upstream: FakeUpstream, services: Services, way: Way, caplog: pytest.LogCaptureFixture
+    files: Files, upstream: FakeUpstream, services: Services, way: Way, words: Words
 ) -> None:
     def body(said: Received) -> str:
         return f"{shown(said)} {said.body.decode()} {said.path}"
@@ -213,12 +240,11 @@ async def test_nothing_that_a_token_service_repeats_gets_out(
         head = f"HTTP/1.1 401 X\r\ncontent-type: application/json\r\ncontent-length: {len(content)}\r\n\r\n"
         writer.write(head.encode() + content)
 
-    caplog.set_level(logging.DEBUG, logger="model_serving")
     services.tokens.scripts += [repeat] * 50
     services.aws.scripts += [repeat] * 50
     platform = way.lay_out(files, services, origin_of(upstream))
     async with proxy(files, platform=platform) as running:
-        ears = Ears(running, Path(os.devnull), caplog)
+        ears = Ears(running, Path(os.devnull), words)
         await until(lambda: running.service.state.credentials.tokens()[0].problem)  # type: ignore[attr-defined]
         path, fields = BODIES[way.task]
         assert b" 503 " in await ears.call(path, fields)
