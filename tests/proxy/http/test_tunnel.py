@@ -10,13 +10,15 @@ from typing import Any
 
 import pytest
 
+from model_serving.proxy.credentials.platform import Platform
 from model_serving.proxy.http.pool import PoolSettings
 from model_serving.proxy.http.tunnel import HttpProxy, parse_direct
 from model_serving.proxy.settings import ProxySettings, SettingsError
+from model_serving.proxy_config import CredentialFile
 from tests.fakes.http_proxy import FakeHttpProxy
-from tests.fakes.upstream import FakeUpstream
+from tests.fakes.upstream import FakeUpstream, whole
 from tests.proxy.certificates import make_pair
-from tests.proxy.harness import SECRET, Files, Running, chat, proxy, target
+from tests.proxy.harness import SECRET, Files, Running, chat, proxy, target, until
 
 NAME = "vendor.example.com"
 
@@ -62,6 +64,28 @@ async def test_a_name_that_only_the_proxy_knows_is_called_through_it(
     assert set(door.tunnels) == {f"{NAME}:{secure.port}"}
     assert len(door.tunnels) < 10, "a tunnel is used again"
     assert secure.requests[0].header("host") == f"{NAME}:{secure.port}"
+    assert SECRET.encode() not in door.seen, "the proxy sees ciphertext"
+
+
+async def test_tokens_are_fetched_through_it(
+    files: Files, door: FakeHttpProxy, secure: FakeUpstream, pair: Path
+) -> None:
+    where = f"https://{NAME}:{secure.port}"
+    secure.scripts.append(whole(200, {"access_token": "token-1", "expires_in": 3600}))
+    settings = {
+        "openai_api_type": "azuread", "openai_api_base": where, "openai_api_version": "1",
+        "openai_deployment_name": "d",
+        "microsoft_entra_tenant_id": "tenant", "microsoft_entra_client_id": "client",
+    }  # fmt: skip
+    credentials = {"microsoft_entra_client_secret": CredentialFile("vendor", "token")}
+    made = behind(files, door, pair, where, platform=Platform(entra_authority=where))
+    files.config([target(where, settings=settings, credentials=credentials)])
+    async with made as running:
+        await until(lambda: running.service.state.ready)  # type: ignore[attr-defined]
+        assert (await chat(running.port)).status == 200
+    assert secure.requests[0].path == "/tenant/oauth2/v2.0/token"
+    assert secure.requests[-1].header("authorization") == "Bearer token-1"
+    assert set(door.tunnels) == {f"{NAME}:{secure.port}"}
     assert SECRET.encode() not in door.seen, "the proxy sees ciphertext"
 
 
