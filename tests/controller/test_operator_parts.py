@@ -63,6 +63,10 @@ BAD = [
     pytest.param("PROXY_SETTINGS", "WORKERS=0", "WORKERS to a whole number above 0", id="a proxy's count"),
     pytest.param("PROXY_SETTINGS", "WORKERS=2,FIRST_BYTE_SECONDS=x", "number of seconds", id="a proxy's seconds"),
     pytest.param("PROXY_SETTINGS", "ACCESS_LOG=no", "on or off", id="a proxy's switch"),
+    pytest.param(
+        "PROXY_SETTINGS", "AZURE_AUTHORITY_HOST=http://login", "https://HOST", id="a token service in the clear"
+    ),
+    pytest.param("PROXY_SETTINGS", "AWS_ENDPOINT_URL_STS=https://h:8443", "port 443", id="a port that no policy opens"),
     pytest.param("LIMITS_STORE", "valkey://valkey:port", "port to a number", id="a store's port"),
     pytest.param("MANAGE_ACCESS", "yes", "true or false", id="not a flag"),
     pytest.param("IMAGE_PULL_POLICY", "Sometimes", "Always, IfNotPresent, Never", id="not one of them"),
@@ -108,7 +112,10 @@ def test_no_complaint_about_a_setting_shows_its_password(name: str, value: str) 
     assert "word" not in str(caught.value).replace("without a password", "")
 
 
-@pytest.mark.parametrize("value", ["WORKERS=2", "FIRST_BYTE_SECONDS=0.5,ACCESS_LOG=OFF", "UPSTREAM_CA_FILE=/a/b.pem"])
+@pytest.mark.parametrize("value", [
+        "WORKERS=2", "FIRST_BYTE_SECONDS=0.5,ACCESS_LOG=OFF", "UPSTREAM_CA_FILE=/a/b.pem",
+        "AZURE_AUTHORITY_HOST=https://login.microsoftonline.us,AWS_ENDPOINT_URL_STS=https://vpce-1.sts.example.com/",
+    ])  # fmt: skip
 def test_good_settings_of_proxies_pass(value: str) -> None:
     assert from_environ({"MODEL_SERVING_PROXY_SETTINGS": value}).proxy_settings == tuple(value.split(","))
 

@@ -11,10 +11,12 @@ from urllib.parse import SplitResult, urlsplit
 from model_serving.kube.issuers.settings import IssuerSetting, parse_issuers, quoted
 
 PREFIX = "MODEL_SERVING_"
+TOKEN_SERVICES = ("AWS_ENDPOINT_URL_STS", "AZURE_AUTHORITY_HOST")
+"""In place of the clouds' public ones, by the names that the clouds' own tools have."""
 TUNABLE = (
     "FIRST_BYTE_SECONDS", "STREAM_IDLE_SECONDS", "MAX_IN_FLIGHT", "MAX_CONNECTIONS", "MAX_BUFFERED_BYTES", "WORKERS",
     "UPSTREAM_MAX_CONNECTIONS", "UPSTREAM_MAX_WAITING", "UPSTREAM_WAIT_SECONDS", "UPSTREAM_CONNECT_SECONDS",
-    "UPSTREAM_CA_FILE", "ACCESS_LOG",
+    "UPSTREAM_CA_FILE", "ACCESS_LOG", *TOKEN_SERVICES,
 )  # fmt: skip
 """Settings of proxies that an admin may choose, without their prefix."""
 STORE_SCHEMES = ("valkey", "valkeys", "redis", "rediss")
@@ -48,6 +50,8 @@ def _check_tuned(name: str, value: str) -> None:
     """What proxies would refuse at their start ends the operator's: no endpoint is rolled to find out."""
     if name == "ACCESS_LOG" and value.lower() not in ("on", "off"):
         raise ValueError("set ACCESS_LOG to on or off")
+    if name in TOKEN_SERVICES and not re.fullmatch(r"https://[A-Za-z0-9.-]+(:443)?/?", value):
+        raise ValueError(f"set {name} to https://HOST: proxies may call port 443")
     if name.endswith("_SECONDS") and not re.fullmatch(r"[0-9]+(\.[0-9]*)?", value):
         raise ValueError(f"set {name} to a number of seconds")
     if name.startswith(("MAX_", "WORKERS", "UPSTREAM_MAX_")) and not re.fullmatch(r"0*[1-9][0-9]*", value):

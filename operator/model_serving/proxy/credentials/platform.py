@@ -29,14 +29,18 @@ class Platform:
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Platform:
         """As the platform's webhooks and admins set it."""
+
+        def given(name: str) -> str:  # what the operator hands on has its prefix
+            return environ.get(f"MODEL_SERVING_{name}") or environ.get(name, "")
+
         return cls(
             aws_role_arn=environ.get("AWS_ROLE_ARN", ""),
             aws_role_session_name=environ.get("AWS_ROLE_SESSION_NAME", ""),
             aws_web_identity_token_file=environ.get("AWS_WEB_IDENTITY_TOKEN_FILE", ""),
-            aws_sts_url=environ.get("AWS_ENDPOINT_URL_STS", ""),
+            aws_sts_url=given("AWS_ENDPOINT_URL_STS"),
             aws_container_credentials_uri=environ.get("AWS_CONTAINER_CREDENTIALS_FULL_URI", ""),
             aws_container_token_file=environ.get("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", ""),
             google_metadata_host=environ.get("GCE_METADATA_HOST", cls().google_metadata_host),
             google_credentials_file=environ.get("GOOGLE_APPLICATION_CREDENTIALS", ""),
-            entra_authority=environ.get("AZURE_AUTHORITY_HOST", cls().entra_authority).rstrip("/"),
+            entra_authority=(given("AZURE_AUTHORITY_HOST") or cls().entra_authority).rstrip("/"),
         )
