@@ -22,7 +22,7 @@ from model_serving.proxy.http.response import Cause, Failure, ResponseListener
 from model_serving.proxy.journal import Journal
 from model_serving.proxy.metrics import Metrics
 from model_serving.proxy.provider_errors import with_kind
-from model_serving.proxy.providers.base import Asked
+from model_serving.proxy.providers.base import Asked, provider_error
 from model_serving.proxy.relay import Answer
 from model_serving.proxy.retry_after import delay_of
 from model_serving.proxy.runtime import CompiledTarget
@@ -201,7 +201,7 @@ class TargetCall:
     def _error(self, status: int, headers: dict[bytes, bytes], body: bytes) -> ProviderError:
         """The provider's error, with what its headers say of it."""
         body = with_kind(self._scrubbed(body), headers.get(b"x-amzn-errortype", b""))
-        error = self._target.provider.error(status, body, delay_of(headers, self._services.wall()))
+        error = provider_error(self._target.provider.name, status, body, delay_of(headers, self._services.wall()))
         if (again := headers.get(b"x-should-retry")) in (b"true", b"false"):
             error.retry = again == b"true"
         return error

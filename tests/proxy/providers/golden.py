@@ -29,7 +29,7 @@ import msgspec
 
 from model_serving.proxy.call import CHAT, COMPLETIONS, EMBEDDINGS, Call, Route, parse_call, parse_fields
 from model_serving.proxy.errors import ProxyError, Unavailable
-from model_serving.proxy.providers.base import Asked, Dialect, Provider
+from model_serving.proxy.providers.base import Asked, Dialect, Provider, provider_error
 from model_serving.proxy.providers.examples import AnyCredential
 from model_serving.proxy.providers.registry import PROVIDERS
 from model_serving.proxy.runtime import compile_runtime
@@ -166,7 +166,7 @@ def answered(case: Case) -> Answer:
     if case.has("error.json"):
         told = case.read("error.json")
         body = told["body"] if isinstance(told["body"], str) else json.dumps(told["body"])
-        return failed(case.provider.error(told["status"], body.encode(), told.get("retry_after")))
+        return failed(provider_error(case.provider.name, told["status"], body.encode(), told.get("retry_after")))
     raw = case.raw_stream()
     if raw is not None:
         return streamed(case, [raw])

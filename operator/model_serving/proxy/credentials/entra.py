@@ -12,21 +12,19 @@ from urllib.parse import quote
 
 from model_serving.proxy.credentials.credential import Credential
 from model_serving.proxy.credentials.oauth import TokenService, form_request
-from model_serving.proxy.credentials.scheme import ONLY_401, Opening, Outgoing, Source, bearer_line
+from model_serving.proxy.credentials.scheme import Opening, ShownAsBearer, Source
 from model_serving.proxy.credentials.token import Ask, TokenSource
 from model_serving.proxy_config import CredentialFile, CredentialReport
 
 
 @dataclass(frozen=True, slots=True)
-class EntraClient:
-    """`Authorization: Bearer TOKEN`, the token fetched with the client's secret."""
+class EntraClient(ShownAsBearer):
+    """A token fetched with the client's secret."""
 
     tenant: str
     client: str
     secret: CredentialFile
     scope: str
-
-    refusals = ONLY_401
 
     @property
     def files(self) -> tuple[CredentialFile, ...]:
@@ -37,10 +35,6 @@ class EntraClient:
         """Fetches the token."""
         grant = ClientSecretGrant(self, opening.credential(self.secret), opening.platform.entra_authority)
         return TokenSource(opening, grant)
-
-    def headers(self, value: str, request: Outgoing) -> bytes:
-        """The header line."""
-        return bearer_line(value)
 
 
 class ClientSecretGrant:

@@ -20,9 +20,9 @@ from model_serving.proxy.credentials.credential import Credential
 from model_serving.proxy.credentials.exchange import TokenRequest
 from model_serving.proxy.credentials.federation import FederationGrant
 from model_serving.proxy.credentials.oauth import TokenService, form_request
-from model_serving.proxy.credentials.scheme import ONLY_401, Opening, Outgoing, Scheme, Source, bearer_line
+from model_serving.proxy.credentials.scheme import OfOneFile, Opening, Scheme, ShownAsBearer, Source
 from model_serving.proxy.credentials.token import Ask, TokenGrant, TokenSource
-from model_serving.proxy_config import CredentialFile, CredentialReport, Target
+from model_serving.proxy_config import CredentialReport, Target
 
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 TOKEN_URL = "https://oauth2.googleapis.com/token"  # noqa: S105 (an address)
@@ -42,37 +42,19 @@ def google_scheme(target: Target) -> Scheme:
 
 
 @dataclass(frozen=True, slots=True)
-class GoogleKey:
-    """`Authorization: Bearer TOKEN`, the token fetched with an assertion that the service account's key signs."""
-
-    file: CredentialFile
-
-    refusals = ONLY_401
-
-    @property
-    def files(self) -> tuple[CredentialFile, ...]:
-        """The key's JSON."""
-        return (self.file,)
+class GoogleKey(OfOneFile, ShownAsBearer):
+    """A token fetched with an assertion that the service account's key signs, whose JSON is the file."""
 
     def source(self, opening: Opening) -> Source:
         """Fetches the token."""
         return TokenSource(opening, KeyGrant(opening.credential(self.file)))
 
-    def headers(self, value: str, request: Outgoing) -> bytes:
-        """The header line."""
-        return bearer_line(value)
-
 
 @dataclass(frozen=True, slots=True)
-class GoogleIdentity:
-    """`Authorization: Bearer TOKEN`, the token fetched for the pod's own identity."""
+class GoogleIdentity(ShownAsBearer):
+    """A token fetched for the pod's own identity."""
 
-    refusals = ONLY_401
-
-    @property
-    def files(self) -> tuple[CredentialFile, ...]:
-        """None."""
-        return ()
+    files = ()
 
     def source(self, opening: Opening) -> Source:
         """Fetches the token where the platform says."""
@@ -81,10 +63,6 @@ class GoogleIdentity:
         if platform.google_credentials_file:
             grant = FederationGrant(platform.google_credentials_file, SCOPE)
         return TokenSource(opening, grant)
-
-    def headers(self, value: str, request: Outgoing) -> bytes:
-        """The header line."""
-        return bearer_line(value)
 
 
 class ServiceAccountKey(msgspec.Struct):

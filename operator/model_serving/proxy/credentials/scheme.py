@@ -98,41 +98,22 @@ class Scheme(Protocol):
 ONLY_401 = frozenset((401,))
 
 
-def bearer_line(value: str) -> bytes:
-    """The header that most tokens are shown in."""
-    return b"authorization: Bearer %b\r\n" % value.encode("latin-1")
+class ShownAsBearer:
+    """`Authorization: Bearer VALUE`: how most schemes show theirs, whether it was stored or fetched."""
 
-
-@dataclass(frozen=True, slots=True)
-class Bearer:
-    """`Authorization: Bearer SECRET`."""
-
-    file: CredentialFile
-
+    __slots__ = ()
     refusals = ONLY_401
-
-    @property
-    def files(self) -> tuple[CredentialFile, ...]:
-        """The one."""
-        return (self.file,)
-
-    def source(self, opening: Opening) -> Source:
-        """The file itself."""
-        return opening.credential(self.file)
 
     def headers(self, value: str, request: Outgoing) -> bytes:
         """The header line."""
-        return bearer_line(value)
+        return b"authorization: Bearer %b\r\n" % value.encode("latin-1")
 
 
 @dataclass(frozen=True, slots=True)
-class HeaderKey:
-    """`HEADER: SECRET`."""
+class OfOneFile:
+    """A scheme that needs one secret, and shows it as it is stored unless it says otherwise."""
 
     file: CredentialFile
-    header: str
-
-    refusals = ONLY_401
 
     @property
     def files(self) -> tuple[CredentialFile, ...]:
@@ -142,6 +123,20 @@ class HeaderKey:
     def source(self, opening: Opening) -> Source:
         """The file itself."""
         return opening.credential(self.file)
+
+
+@dataclass(frozen=True, slots=True)
+class Bearer(OfOneFile, ShownAsBearer):
+    """A secret as a bearer token."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderKey(OfOneFile):
+    """`HEADER: SECRET`."""
+
+    header: str
+
+    refusals = ONLY_401
 
     def headers(self, value: str, request: Outgoing) -> bytes:
         """The header line."""

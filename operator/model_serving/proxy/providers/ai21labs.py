@@ -15,9 +15,9 @@ from msgspec import Raw
 
 from model_serving.proxy.call import COMPLETIONS, Call
 from model_serving.proxy.credentials.scheme import Bearer, Scheme
-from model_serving.proxy.errors import ProviderError, Unavailable
+from model_serving.proxy.errors import Unavailable
 from model_serving.proxy.providers.answers import LENGTH, STOP, Said, write_reply
-from model_serving.proxy.providers.base import Asked, Dialect, Reply, provider_error, understood
+from model_serving.proxy.providers.base import Asked, Dialect, Reply, understood
 from model_serving.proxy.providers.completions import read_completion
 from model_serving.proxy.providers.features import Features, cannot_express
 from model_serving.proxy.sse import StreamTranslator
@@ -129,10 +129,6 @@ class AI21Labs:
     def dialect(self, target: Target) -> Dialect:
         """Its only one; the path names the model."""
         return Complete()
-
-    def error(self, status: int, body: bytes, retry_after: float | None) -> ProviderError:
-        """Its body, wrapped."""
-        return provider_error(self.name, status, body, retry_after)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from model_serving.proxy.call import CHAT, COMPLETIONS
 from model_serving.proxy.credentials.scheme import HeaderKey, Scheme
-from model_serving.proxy.errors import ProviderError
 from model_serving.proxy.providers.anthropic_complete import Complete
 from model_serving.proxy.providers.anthropic_messages import Messages
-from model_serving.proxy.providers.base import Dialect, provider_error
+from model_serving.proxy.providers.base import Dialect
 from model_serving.proxy_config import Target
 
 DEFAULT_BASE = "https://api.anthropic.com"
@@ -41,7 +40,3 @@ class Anthropic:
     def dialect(self, target: Target) -> Dialect:
         """The task's API."""
         return Complete(self.name, target.model) if target.task == COMPLETIONS else Messages(self.name, target.model)
-
-    def error(self, status: int, body: bytes, retry_after: float | None) -> ProviderError:
-        """Its body, wrapped."""
-        return provider_error(self.name, status, body, retry_after)

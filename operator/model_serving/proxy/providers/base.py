@@ -81,9 +81,6 @@ class Provider(Protocol):
     def dialect(self, target: Target) -> Dialect:
         """The API that the target speaks."""
 
-    def error(self, status: int, body: bytes, retry_after: float | None) -> ProviderError:
-        """The error for an answer with another status."""
-
 
 def path_segment(name: str) -> str:
     """A name as one segment of a URL's path. ValueError for those that would leave it."""

@@ -12,8 +12,7 @@ from model_serving.proxy.call import CHAT, COMPLETIONS, EMBEDDINGS
 from model_serving.proxy.credentials.aws import aws_scheme
 from model_serving.proxy.credentials.aws_identity import aws_domain
 from model_serving.proxy.credentials.scheme import Scheme
-from model_serving.proxy.errors import ProviderError
-from model_serving.proxy.providers.base import Dialect, provider_error
+from model_serving.proxy.providers.base import Dialect
 from model_serving.proxy.providers.bedrock_converse import MODEL_FIELDS, Converse
 from model_serving.proxy.providers.bedrock_embeddings import CohereEmbed, Titan
 from model_serving.proxy_config import Target
@@ -58,10 +57,6 @@ class AmazonBedrock:
         if maker == "cohere":
             return CohereEmbed(self.name, _EMBED_THREE.search(target.model) is None)
         raise ValueError(f"bedrock_provider {maker} has no embeddings: amazon and cohere do")
-
-    def error(self, status: int, body: bytes, retry_after: float | None) -> ProviderError:
-        """Its body, wrapped."""
-        return provider_error(self.name, status, body, retry_after)
 
 
 def _base(target: Target) -> str:

@@ -13,8 +13,7 @@ from collections.abc import Callable
 
 from model_serving.proxy.call import CHAT, COMPLETIONS, EMBEDDINGS
 from model_serving.proxy.credentials.scheme import Bearer, Scheme
-from model_serving.proxy.errors import ProviderError
-from model_serving.proxy.providers.base import Dialect, provider_error
+from model_serving.proxy.providers.base import Dialect
 from model_serving.proxy.providers.cohere_chat import CohereChat, CohereCompletions
 from model_serving.proxy.providers.cohere_embed import CohereEmbed
 from model_serving.proxy_config import Target
@@ -50,7 +49,3 @@ class Cohere:
     def dialect(self, target: Target) -> Dialect:
         """The task's."""
         return DIALECTS[target.task](target.model)
-
-    def error(self, status: int, body: bytes, retry_after: float | None) -> ProviderError:
-        """Its body, wrapped."""
-        return provider_error(self.name, status, body, retry_after)

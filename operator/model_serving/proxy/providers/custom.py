@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from model_serving.proxy.call import CHAT, COMPLETIONS, EMBEDDINGS
 from model_serving.proxy.credentials.scheme import Bearer, HeaderKey, Scheme
-from model_serving.proxy.errors import ProviderError
-from model_serving.proxy.providers.base import Dialect, provider_error
+from model_serving.proxy.providers.base import Dialect
 from model_serving.proxy.providers.openai_dialect import OpenAIDialect
 from model_serving.proxy_config import Target
 
@@ -39,7 +38,3 @@ class Custom:
     def dialect(self, target: Target) -> Dialect:
         """OpenAI's; nothing is asked for that the client did not ask for."""
         return OpenAIDialect(target.model, counts=False)
-
-    def error(self, status: int, body: bytes, retry_after: float | None) -> ProviderError:
-        """Its body, wrapped."""
-        return provider_error(self.name, status, body, retry_after)

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from model_serving.proxy.call import CHAT, COMPLETIONS, EMBEDDINGS
 from model_serving.proxy.credentials.scheme import Bearer, Scheme
-from model_serving.proxy.errors import ProviderError
-from model_serving.proxy.providers.base import Dialect, path_segment, provider_error
+from model_serving.proxy.providers.base import Dialect, path_segment
 from model_serving.proxy.providers.openai_dialect import OpenAIDialect
 from model_serving.proxy_config import Target
 
@@ -38,7 +37,3 @@ class DatabricksModelServing:
     def dialect(self, target: Target) -> Dialect:
         """Ours, which is OpenAI's. The path names the model; not every endpoint there takes `stream_options`."""
         return OpenAIDialect("", counts=False)
-
-    def error(self, status: int, body: bytes, retry_after: float | None) -> ProviderError:
-        """Its body, wrapped."""
-        return provider_error(self.name, status, body, retry_after)

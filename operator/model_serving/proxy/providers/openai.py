@@ -11,8 +11,7 @@ from urllib.parse import quote
 from model_serving.proxy.call import CHAT, COMPLETIONS, EMBEDDINGS
 from model_serving.proxy.credentials.entra import EntraClient
 from model_serving.proxy.credentials.scheme import Bearer, HeaderKey, Scheme
-from model_serving.proxy.errors import ProviderError
-from model_serving.proxy.providers.base import Dialect, path_segment, provider_error
+from model_serving.proxy.providers.base import Dialect, path_segment
 from model_serving.proxy.providers.openai_dialect import OpenAIDialect
 from model_serving.proxy_config import Target
 
@@ -67,10 +66,6 @@ class OpenAI:
             return OpenAIDialect(target.model, counts=True)
         date = _DATE.match(target.settings.get("openai_api_version", ""))
         return OpenAIDialect("", counts=date is None or date.group() >= AZURE_COUNTS)
-
-    def error(self, status: int, body: bytes, retry_after: float | None) -> ProviderError:
-        """Its body, wrapped."""
-        return provider_error(self.name, status, body, retry_after)
 
 
 def _api_type(target: Target) -> str:

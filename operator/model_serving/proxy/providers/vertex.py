@@ -16,9 +16,8 @@ from urllib.parse import quote
 from model_serving.proxy.call import CHAT, COMPLETIONS, EMBEDDINGS
 from model_serving.proxy.credentials.google import google_scheme
 from model_serving.proxy.credentials.scheme import Scheme
-from model_serving.proxy.errors import ProviderError
 from model_serving.proxy.providers.anthropic_messages import Messages
-from model_serving.proxy.providers.base import Dialect, path_segment, provider_error
+from model_serving.proxy.providers.base import Dialect, path_segment
 from model_serving.proxy.providers.gemini import GeminiChat, GeminiText
 from model_serving.proxy.providers.vertex_embeddings import EmbedContent, Predict
 from model_serving.proxy_config import Target
@@ -71,10 +70,6 @@ class VertexAI:
         if model.publisher == "anthropic":
             return Messages(self.name, "", ANTHROPIC_VERSION, urls=False)
         return GeminiText(self.name, model.name) if target.task == COMPLETIONS else GeminiChat(self.name, model.name)
-
-    def error(self, status: int, body: bytes, retry_after: float | None) -> ProviderError:
-        """Its body, wrapped."""
-        return provider_error(self.name, status, body, retry_after)
 
 
 def _host(region: str) -> str:
