@@ -50,6 +50,7 @@ _IDENTITY = frozenset(
         "169.254.169.254", "169.254.170.2", "169.254.170.23", "fd00:ec2::254", "fd00:ec2::23", "fd20:ce::254",
     )
 )  # fmt: skip
+_NEVER_ADDRESSES = _METADATA | _IDENTITY
 _PRIVATE = tuple(
     ipaddress.ip_network(text)
     for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
@@ -69,7 +70,7 @@ _ALLOWED = {
 def host_class(text: str) -> HostClass:
     """The class of an IP address. ValueError when the text is none."""
     address = _address(text)
-    if address in _METADATA | _IDENTITY or address.is_link_local or address.is_unspecified or address.is_multicast:
+    if address in _NEVER_ADDRESSES or address.is_link_local or address.is_unspecified or address.is_multicast:
         return HostClass.NEVER
     if address.is_loopback:
         return HostClass.LOOPBACK

@@ -120,18 +120,14 @@ class TargetCall:
         assert self._stream is not None
         course = self._course
         course.pieces += 1
-        piece = self._stream.feed(data)
-        if b'"error"' in piece:
-            piece = self._scrubbed(piece)
+        piece = self._told(self._stream.feed(data))
         self.complete = self._stream.complete
         course.bytes_out += len(piece)
         return piece
 
     def close(self, framed: bool) -> bytes:
         assert self._stream is not None
-        rest = self._stream.close()
-        if b'"error"' in rest:
-            rest = self._scrubbed(rest)
+        rest = self._told(self._stream.close())
         if not self._stream.complete:  # however its transfer ended
             raise Unavailable("the provider's stream ended before its end mark: the answer is not complete")
         return rest
@@ -148,7 +144,7 @@ class TargetCall:
                 raise
             raise Unavailable("the provider's answer broke off") from None
         course.usage = reply.usage
-        told = self._scrubbed(reply.body) if b'"error"' in reply.body else reply.body
+        told = self._told(reply.body)
         course.bytes_out = len(told)
         return Answer(200, JSON_HEAD + course.head(), told)
 
@@ -209,6 +205,10 @@ class TargetCall:
     def _asked(self) -> Asked:
         course = self._course
         return Asked(self._call, self._target.target.model, course.id.decode(), int(self._services.wall()))
+
+    def _told(self, answer: bytes) -> bytes:
+        """What the client gets of an answer: one that may speak of an error may repeat secrets."""
+        return self._scrubbed(answer) if b'"error"' in answer else answer
 
     def _scrubbed(self, text: bytes) -> bytes:
         """An error's words without secrets: those known now, and those that this call was made with."""
